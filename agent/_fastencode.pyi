@@ -1,0 +1,77 @@
+"""
+Columns to wire bytes (CloudWatch JSON) and to column buffers (staging).
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from agent._fastparse import Columns
+
+MESSAGE_BARE: Final = 0  # The line.
+MESSAGE_CONTAINER_INSIGHTS: Final = 1  # Fluent Bit's record; a JSON object is merged as log_processed.
+
+class Order:
+    """
+    Rows of several Columns in sending order: by time in milliseconds, stable.
+    """
+
+    def __len__(self) -> int: ...
+
+def order_rows(parts: Sequence[Columns]) -> Order: ...
+
+class Encoded(NamedTuple):
+    stop: int  # index into the Order of the first row that was not encoded
+    events: int  # events written (a split row is several)
+    event_bytes: int  # what CloudWatch counts: UTF-8 bytes of the messages + 26 an event
+    time_first_ms: int
+    time_last_ms: int
+    split: int  # rows that became several events
+    truncated: int  # rows whose text was cut to fit one event
+    part_rows: list[int]  # rows encoded, per part
+    event_parts: bytes  # int32 per event: its part
+    event_offsets: bytes  # int64 per event: file offset of its row
+
+class Body:
+    """
+    One PutLogEvents body in a buffer that is reused; readable through the buffer protocol.
+    """
+
+    def __init__(self, capacity: int = ...) -> None: ...
+    def encode(
+        self,
+        head: bytes,
+        parts: Sequence[Columns],
+        resources: Sequence[bytes],
+        order: Order,
+        start: int,
+        *,
+        format: int,
+        events_max: int = 10_000,
+        event_bytes_max: int = 1_048_550,
+        batch_bytes_max: int = 1_048_576,
+        span_ms_max: int = 86_400_000,
+        valid_from_ms: int,
+        valid_until_ms: int,
+    ) -> Encoded:
+        """
+        Write *head* (`{"logGroupName":…,"logStreamName":…,"logEvents":[`) and events from order[start] until a limit.
+
+        A request never mixes events before, inside and after [valid_from_ms, valid_until_ms].
+        *resources* holds per part the rendered `,"kubernetes":{…}` or b"".  The first row is always encoded.
+        """
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+class Staged(NamedTuple):
+    """
+    Column buffers of rows, ready for staging: valid UTF-8, contiguous, little-endian.
+    """
+
+    rows: int
+    time_ns: bytes  # int64
+    offset: bytes  # int64
+    flags: bytes  # uint16
+    message_ends: bytes  # int32: message i is messages[ends[i-1]:ends[i]]
+    messages: bytes
+
+def staging_buffers(columns: Columns) -> Staged: ...

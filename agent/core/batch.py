@@ -1,0 +1,105 @@
+"""
+What travels down a route: segments, the resources they belong to, and what becomes of them.
+
+A segment is one contiguous byte range of one generation of a Log, with its rows as columns.
+Segments of a Log tile its chain in reading order, so a segment can have no rows (a stretch of a line
+that is discarded) and no bytes (open pieces released after a timeout), but never a gap before it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agent._fastparse import Columns
+    from agent.core.budget import Charge
+    from agent.core.cursor import Cursor
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """
+    Everything that is constant for a container.  Empty strings stand for what is not known.
+    """
+
+    path: str  # of the live file
+    cluster: str = ""
+    node: str = ""
+    namespace: str = ""
+    pod: str = ""
+    pod_uid: str = ""
+    container: str = ""
+    restart: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+class LossReason(StrEnum):
+    """
+    Why a byte range will never be delivered.
+    """
+
+    DELETED = "deleted"  # The file vanished before it was read.
+    TRUNCATED = "truncated"  # The file was cut or overwritten before it was read.
+    TOO_OLD = "too_old"  # The service refused the event: older than it takes.
+    TOO_NEW = "too_new"
+    EXPIRED = "expired"  # Older than the retention of its log group.
+    REFUSED = "refused"  # The service refuses the event however it is sent.
+    POISON = "poison"  # No parser or encoder gets through these bytes.
+    HELD_TOO_LONG = "held_too_long"  # held_deleted_bytes_max or disk_free_min was passed.
+    IGNORED_OLDER = "ignored_older"
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """
+    A named byte range that will never be delivered.
+
+    `rows` is 0 where nobody could count them.
+    """
+
+    log: str
+    file_id: str
+    generation: int
+    start: int
+    stop: int
+    reason: LossReason
+    rows: int = 0
+    detail: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Segment:
+    """
+    A byte range [start, stop) of one generation and its rows: the unit of accounting.
+
+    Immutable but for its accounting: `columns` is dropped by the sink that has encoded all rows, and
+    `rows_open` counts the rows without an outcome.
+    """
+
+    log: str  # key of the Log: the path of its live file
+    generation: int
+    file_id: str  # 32 hex digits
+    start: int
+    stop: int
+    resource: Resource
+    columns: Columns | None
+    cursor_after: Cursor  # where the streams resume once this and all before it are resolved
+    read_ns: int  # wall clock when it was read
+    charge: Charge
+    #: file_id of earlier generations that rows flagged FLAG_EARLIER began in, by generation.
+    earlier_file_ids: dict[int, str] = field(default_factory=dict)
+    loss: Loss | None = None
+    rows: int = 0
+    rows_open: int = 0
+    sequence: int = -1  # given by the ledger
+
+
+class Rejection(StrEnum):
+    """
+    Outcomes of rows other than delivered, as metric labels.
+    """
+
+    REJECTED = "rejected"
+    LOST = "lost"

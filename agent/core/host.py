@@ -1,0 +1,138 @@
+"""
+The seam to the outside world, as Protocols.
+
+Only `runtime/` implements them (and the simulation does).  Components receive them as arguments, so
+that every source of time, randomness, disk and network can be replaced in a test.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+
+    from agent._fastparse import Chunk
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """
+    Time and randomness.
+    """
+
+    def now_ns(self) -> int:
+        """Wall clock, ns since the epoch."""
+
+    def monotonic(self) -> float:
+        """Seconds that only move forward."""
+
+    async def sleep(self, seconds: float) -> None: ...
+
+    def random(self) -> float:
+        """A float in [0, 1): jitter."""
+
+
+class FileStat(Protocol):
+    """
+    The part of `os.stat_result` that is used.
+    """
+
+    st_dev: int
+    st_ino: int
+    st_size: int
+    st_mtime_ns: int
+    st_nlink: int
+    st_mode: int
+
+
+class Disk(Protocol):
+    """
+    Files and directories, as the source sees them.  Everything here may block on a disk, not on a network.
+    """
+
+    def list(self, directory: str) -> list[tuple[str, FileStat]]:
+        """Names in *directory* (symlinks followed; dangling ones left out) with their stat; OSError as it comes."""
+
+    def stat(self, path: str) -> FileStat: ...
+    def open(self, path: str) -> int:
+        """A read-only descriptor (O_CLOEXEC | O_NONBLOCK | O_NOATIME where allowed)."""
+
+    def fstat(self, fd: int) -> FileStat: ...
+    def pread(self, fd: int, length: int, offset: int) -> bytes: ...
+    def read_warm(self, fd: int, chunk: Chunk, length: int, offset: int) -> int | None:
+        """Read into chunk[:length] what the page cache has (RWF_NOWAIT); None where it would block."""
+
+    def read_cold(self, fd: int, chunk: Chunk, length: int, offset: int) -> int:
+        """Read into chunk[:length], waiting for the disk; called in the executor."""
+
+    def close(self, fd: int) -> None: ...
+
+
+class Watches(Protocol):
+    """
+    inotify: directories for create, move and delete; files once for the next write.
+    """
+
+    def watch_directory(self, path: str) -> None: ...
+    def forget_directory(self, path: str) -> None: ...
+    def watch_file_once(self, path: str) -> None: ...
+    def events(self) -> AsyncIterator[tuple[str, str | None]]:
+        """Pairs of (watched path, name in it or None for the path itself); ("", None) after an overflow."""
+
+
+class Tasks(Protocol):
+    """
+    Starts tasks that belong to the caller's supervisor: they end with it, and their error ends it.
+    """
+
+    def start(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> Awaitable[None]: ...
+
+
+class Response(Protocol):
+    """
+    An HTTP response, read whole.
+    """
+
+    status: int
+    headers: Mapping[str, str]  # lower-case names
+    body: bytes
+
+
+class AwsClient(Protocol):
+    """
+    One AWS service in one Region: signs and sends requests on pooled connections.
+    """
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | memoryview = b"",
+        timeout_s: float,
+    ) -> Response:  # network op
+        """
+        Send one signed request and read its answer.
+
+        Raises RetryError for what never reached an answer (connection, time-out, credentials: slow).
+        """
+
+
+class Host(Protocol):
+    """
+    Everything outside, in one argument.
+    """
+
+    clock: Clock
+    disk: Disk
+    watches: Watches
+
+    async def run_blocking(self, function: Callable[..., T], *args: Any) -> T:
+        """Run *function* in the executor."""
+
+    async def run_child(self, arguments: Sequence[str], *, name: str) -> tuple[int, str]:
+        """Run `tailrace ARGUMENTS` as a child process; return (exit code, last lines of its stderr)."""
