@@ -131,6 +131,9 @@ class Host(Protocol):
     disk: Disk
     watches: Watches
 
+    def tell(self, event: str, text: str, *, level: str = "info", **fields: object) -> None:
+        """Write one of Tailrace's own log lines; rate-limited per *event* (snake_case, stable)."""
+
     async def run_blocking(self, function: Callable[..., T], *args: Any) -> T:
         """Run *function* in the executor."""
 

@@ -1,0 +1,105 @@
+"""
+Every observable number, once: name, kind, unit, help, labels.
+
+Stages add to them per segment or request, never per line.  The admin endpoint renders them; the
+tests assert that for every route: events read = delivered + rejected + filtered + in flight.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Metric(NamedTuple):
+    """
+    One name on the metrics endpoint.
+    """
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+READ_BYTES = Metric("tailrace_read_bytes", "counter", "Bytes of log files read and parsed.", ("route",))
+READ_LINES = Metric("tailrace_read_lines", "counter", "Physical lines parsed.", ("route",))
+READ_ROWS = Metric("tailrace_read_rows", "counter", "Rows parsed: lines after joining P and F pieces.", ("route",))
+ROWS_ODD = Metric(
+    "tailrace_odd_rows",
+    "counter",
+    "Rows that are kept although something is odd about them: invalid, truncated, unterminated, empty.",
+    ("route", "kind"),
+)
+DISCARDED_BYTES = Metric("tailrace_discarded_bytes", "counter", "Bytes behind the cut of over-long lines.", ("route",))
+FILE_ERRORS = Metric("tailrace_file_errors", "counter", "Files that could not be opened or read, by errno name.", ("error",))
+DELIVERED_ROWS = Metric("tailrace_delivered_rows", "counter", "Rows confirmed by the destination.", ("route",))
+DELIVERED_EVENTS = Metric("tailrace_delivered_events", "counter", "Events or rows as the destination counts them.", ("route",))
+SENT_BYTES = Metric("tailrace_sent_bytes", "counter", "Bytes of events before compression.", ("route",))
+WIRE_BYTES = Metric("tailrace_wire_bytes", "counter", "Bytes of request bodies as sent, retries included.", ("route",))
+REQUESTS = Metric("tailrace_requests", "counter", "Requests sent, by outcome.", ("route", "outcome"))
+RETRIES = Metric("tailrace_retries", "counter", "Requests sent again, by reason.", ("route", "reason"))
+REJECTED_ROWS = Metric("tailrace_rejected_rows", "counter", "Rows that the destination refused for ever.", ("route", "reason"))
+LOST_BYTES = Metric("tailrace_lost_bytes", "counter", "Bytes that were never read.", ("route", "reason"))
+LOSSES = Metric("tailrace_losses", "counter", "Loss records written.", ("route", "reason"))
+ROUTE_RESTARTS = Metric("tailrace_route_restarts", "counter", "Restarts of a route after an error.", ("route",))
+COMMITS = Metric("tailrace_commits", "counter", "Checkpoint transactions.", ("route",))
+BUDGET_BYTES = Metric("tailrace_budget_bytes", "gauge", "Size of the memory budget.")
+BUDGET_HELD_BYTES = Metric("tailrace_budget_held_bytes", "gauge", "Bytes in flight.", ("route",))
+UNRESOLVED_BYTES = Metric("tailrace_unresolved_bytes", "gauge", "Bytes read and not yet confirmed.", ("route",))
+LOG_LAG_BYTES = Metric("tailrace_log_lag_bytes", "gauge", "Bytes of a Log that are not confirmed.", ("route", "log"))
+LOG_LAG_SECONDS = Metric("tailrace_log_lag_seconds", "gauge", "Age of the oldest unconfirmed bytes of a Log.", ("route", "log"))
+LOGS = Metric("tailrace_logs", "gauge", "Logs known, by state (active or idle).", ("state",))
+STAGED_BYTES = Metric("tailrace_staged_bytes", "gauge", "Bytes in staging that are not sealed.", ("route",))
+SEALED_BYTES = Metric("tailrace_sealed_bytes", "gauge", "Bytes of Parquet files that are not confirmed.", ("route",))
+
+
+class Counters:
+    """
+    The values of all metrics of the process.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self) -> None:
+        self._values: dict[Metric, dict[tuple[str, ...], float]] = {}
+
+    def add(self, metric: Metric, amount: float, *labels: str) -> None:
+        """
+        Add *amount* to a counter.
+        """
+        series = self._values.setdefault(metric, {})
+        series[labels] = series.get(labels, 0) + amount
+
+    def set(self, metric: Metric, value: float, *labels: str) -> None:
+        """
+        Set a gauge.
+        """
+        self._values.setdefault(metric, {})[labels] = value
+
+    def clear(self, metric: Metric) -> None:
+        """
+        Forget every series of a gauge, before it is filled anew.
+        """
+        self._values.pop(metric, None)
+
+    def get(self, metric: Metric, *labels: str) -> float:
+        """
+        Return a value; 0 where nothing was added.
+        """
+        return self._values.get(metric, {}).get(labels, 0)
+
+    def total(self, metric: Metric, *labels: str) -> float:
+        """
+        Return the sum over all series whose first labels are *labels*.
+        """
+        series = self._values.get(metric, {})
+        return sum(value for key, value in series.items() if key[: len(labels)] == labels)
+
+    def samples(self) -> Iterator[tuple[Metric, dict[tuple[str, ...], float]]]:
+        """
+        Yield every metric with its series.
+        """
+        yield from self._values.items()
