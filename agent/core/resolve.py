@@ -1,0 +1,101 @@
+"""
+The last stage of a route: what became of rows settles the ledgers.
+
+Sinks report delivered or rejected rows; the ledgers move; losses wait here until the next checkpoint
+writes them in the same transaction as the cursors that pass them.
+
+No I/O and no clock.  It implements `Resolve` of sinks/protocol.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.core import counters as metric
+from agent.core.cursor import cursor_at
+from agent.core.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent.core.batch import Loss, Segment
+    from agent.core.counters import Counters
+    from agent.core.cursor import Cursor
+
+
+class Resolver:
+    """
+    The ledgers of one run of a route.
+    """
+
+    __slots__ = ("_counters", "_route", "delivered_bytes", "ledgers", "losses")
+
+    def __init__(self, route: str, cursors: Mapping[str, Cursor], counters: Counters) -> None:
+        self._route = route
+        self._counters = counters
+        self.ledgers = {log: Ledger(cursor) for log, cursor in cursors.items()}
+        #: Losses that no checkpoint has written yet.
+        self.losses: list[Loss] = []
+        #: File bytes behind cursors that moved since the last checkpoint: what a crash would repeat.
+        self.delivered_bytes = 0
+
+    def track(self, segment: Segment) -> None:
+        """
+        Enter *segment* into its Log's ledger; without rows it is resolved at once.
+        """
+        ledger = self.ledgers.get(segment.log)
+        if ledger is None:
+            ledger = self.ledgers[segment.log] = Ledger(cursor_at(segment.generation, segment.start))
+        before = ledger.unresolved_bytes
+        ledger.track(segment)
+        if segment.loss is not None:
+            self._record(segment.loss)
+            self._counters.add(metric.LOST_BYTES, segment.loss.stop - segment.loss.start, self._route, segment.loss.reason)
+        self.delivered_bytes += before + segment.stop - segment.start - ledger.unresolved_bytes
+
+    def delivered(self, segment: Segment, rows: int) -> None:
+        """
+        Settle *rows* rows that the destination has confirmed.
+        """
+        self._counters.add(metric.DELIVERED_ROWS, rows, self._route)
+        self._settle(segment, rows)
+
+    def rejected(self, segment: Segment, rows: int, loss: Loss) -> None:
+        """
+        Settle *rows* rows that the destination refuses for ever.
+        """
+        self._record(loss)
+        self._counters.add(metric.REJECTED_ROWS, rows, self._route, loss.reason)
+        self._settle(segment, rows)
+
+    def dirty(self) -> dict[str, Cursor]:
+        """
+        Return the cursors that the store does not have yet.
+        """
+        return {log: ledger.committed for log, ledger in self.ledgers.items() if ledger.dirty}
+
+    def written(self, cursors: Mapping[str, Cursor], losses: int) -> None:
+        """
+        Note that a checkpoint holds *cursors* and the first *losses* losses.
+        """
+        del self.losses[:losses]
+        for log, cursor in cursors.items():
+            ledger = self.ledgers.get(log)
+            if ledger is not None:
+                ledger.dirty = ledger.committed != cursor
+
+    def unresolved_bytes(self) -> int:
+        """
+        Return the file bytes that were read and are not resolved.
+        """
+        return sum(ledger.unresolved_bytes for ledger in self.ledgers.values())
+
+    def _settle(self, segment: Segment, rows: int) -> None:
+        ledger = self.ledgers[segment.log]
+        before = ledger.unresolved_bytes
+        ledger.settle(segment, rows)
+        self.delivered_bytes += before - ledger.unresolved_bytes
+
+    def _record(self, loss: Loss) -> None:
+        self.losses.append(loss)
+        self._counters.add(metric.LOSSES, 1, self._route, loss.reason)

@@ -1,0 +1,104 @@
+"""
+The real outside world: clock, disk, inotify, executor, child processes, own log lines.
+
+The only place besides `disk.py`, `watches.py`, `store.py`, `aws.py` and `admin.py` that touches any of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from agent.runtime.disk import OsDisk
+from agent.runtime.watches import InotifyWatches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from agent.runtime.own_log import OwnLog
+
+T = TypeVar("T")
+
+#: Threads for cold reads, fsync and full rescans: none of them needs many at once.
+EXECUTOR_THREADS = 4
+CHILD_STDERR_BYTES_MAX = 4096
+
+
+class SystemClock:
+    """
+    Time and randomness of this machine.
+    """
+
+    now_ns = staticmethod(time.time_ns)
+    monotonic = staticmethod(time.monotonic)
+    sleep = staticmethod(asyncio.sleep)
+    random = staticmethod(random.random)
+
+
+class SystemHost:
+    """
+    Implements `Host` of core/host.py.
+    """
+
+    def __init__(self, own_log: OwnLog) -> None:
+        self.clock = SystemClock()
+        self.disk = OsDisk()
+        self.watches = InotifyWatches()
+        self.tell = own_log.tell
+        self._executor = ThreadPoolExecutor(EXECUTOR_THREADS, thread_name_prefix="tailrace-blocking")
+
+    async def run_blocking(self, function: Callable[..., T], *args: Any) -> T:
+        """
+        Run *function* in the executor.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
+
+    async def run_child(self, arguments: Sequence[str], *, name: str) -> tuple[int, str]:
+        """
+        Run `tailrace ARGUMENTS` as a child process; return (exit code, last lines of its stderr).
+
+        A cancelled call kills the child: what it was writing is made anew at the next start.
+        """
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "agent",
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            _, stderr = await process.communicate()
+        except asyncio.CancelledError:
+            process.kill()
+            await process.wait()
+            raise
+        assert process.returncode is not None, f"child {name} ended without an exit code"
+        return process.returncode, stderr[-CHILD_STDERR_BYTES_MAX:].decode(errors="replace")
+
+    def close(self) -> None:
+        """
+        Let go of threads and watches.
+        """
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self.watches.close()
+
+
+class GroupTasks:
+    """
+    Starts tasks in a supervisor's TaskGroup: they end with it, and their error ends it.
+    """
+
+    def __init__(self, group: asyncio.TaskGroup) -> None:
+        self._group = group
+
+    def start(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+        """
+        Start *coroutine* under the group.
+        """
+        return self._group.create_task(coroutine, name=name)
