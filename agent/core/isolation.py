@@ -1,0 +1,75 @@
+"""
+What to do with a chunk that makes a component raise.
+
+A route that fails is restarted from its committed cursors and meets the same bytes again.  The first
+failure at a place is taken for an accident.  After the second, the place is read through the
+pure-Python parser; after the third it is skipped with a loss record.  So every poison chunk costs a
+route a bounded number of restarts, and other routes none.
+
+No I/O and no clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+#: Places remembered; the oldest is forgotten first, and would only be isolated once more.
+PLACES_MAX = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """
+    The bytes [start, stop) of one generation.
+    """
+
+    log: str
+    generation: int
+    start: int
+    stop: int
+
+
+class Treatment(Enum):
+    """
+    How a place is read in the next run, by the number of its failures.
+    """
+
+    PLAIN = auto()
+    REFERENCE_PARSER = auto()
+    SKIP = auto()
+
+
+class Isolation:
+    """
+    The poison places of one route.
+    """
+
+    def __init__(self) -> None:
+        self._failures: dict[Place, int] = {}
+
+    def failed(self, place: Place) -> Treatment:
+        """
+        Count a failure and return how *place* will be read from now on.
+        """
+        failures = self._failures.pop(place, 0) + 1
+        self._failures[place] = failures
+        if len(self._failures) > PLACES_MAX:
+            del self._failures[next(iter(self._failures))]
+        return _treatment(failures)
+
+    def treatments(self) -> list[tuple[Place, Treatment]]:
+        """
+        Return the places that are not read plainly, for the next run's reader.
+        """
+        return [
+            (place, treatment)
+            for place, failures in self._failures.items()
+            if (treatment := _treatment(failures)) is not Treatment.PLAIN
+        ]
+
+
+def _treatment(failures: int) -> Treatment:
+    if failures < 2:  # noqa: PLR2004 - the header explains the steps
+        return Treatment.PLAIN
+    return Treatment.REFERENCE_PARSER if failures == 2 else Treatment.SKIP  # noqa: PLR2004

@@ -1,0 +1,61 @@
+"""
+The budget: bounded in sum, and a greedy route never takes another one's minimum.
+"""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.core.budget import Budget, Charge
+
+
+def test_a_full_route_leaves_the_minimum_of_the_others() -> None:
+    """
+    A route that never gives back stops at its minimum and the common part; the other still gets its own.
+    """
+    budget = Budget(1000, ("dead", "alive"))
+    charges = []
+    while (charge := budget.shares["dead"].take(50)) is not None:
+        charges.append(charge)
+    assert budget.shares["dead"].held == 750
+    taken = 0
+    while budget.shares["alive"].take(50) is not None:
+        taken += 50
+    assert taken == 250
+    assert budget.held == budget.size
+
+
+def test_a_chunk_larger_than_the_minimum_is_admitted_alone() -> None:
+    """
+    A very long line must not wait for ever: a route that holds nothing gets any chunk.
+    """
+    budget = Budget(1000, ("a", "b"))
+    charge = budget.shares["a"].take(5000)
+    assert charge is not None
+    assert budget.shares["a"].take(1) is None
+    assert budget.shares["b"].take(250) is not None
+    charge.release()
+    assert budget.shares["a"].take(1) is not None
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 400), st.booleans()), max_size=40))
+def test_sums_stay_true(steps: list[tuple[str, int, bool]]) -> None:
+    """
+    Whatever is taken, resized and released: what is held is the sum of the charges, and the common part is what exceeds the minimums.
+    """
+    budget = Budget(1000, ("a", "b"))
+    charges: list[Charge] = []
+    for name, size, give_back in steps:
+        if give_back and charges:
+            charges.pop(0).release()
+        else:
+            charge = budget.shares[name].take(size)
+            if charge is not None:
+                charges.append(charge)
+                charge.resize(size // 2)
+        assert budget.held == sum(charge.held for charge in charges)
+        assert budget.common_held == sum(max(0, share.held - share.guaranteed) for share in budget.shares.values())
+    for charge in charges:
+        charge.release()
+    assert budget.held == budget.common_held == 0
