@@ -8,7 +8,9 @@ from typing import Final, NamedTuple
 from agent._fastparse import Columns
 
 MESSAGE_BARE: Final = 0  # The line.
-MESSAGE_CONTAINER_INSIGHTS: Final = 1  # Fluent Bit's record; a JSON object is merged as log_processed.
+MESSAGE_CONTAINER_INSIGHTS: Final = (
+    1  # Fluent Bit's record; a JSON object is merged as log_processed.
+)
 
 class Order:
     """

@@ -59,7 +59,10 @@ class Share:
         """
         budget = self._budget
         fits_minimum = self.held + wanted <= self.guaranteed
-        fits_common = budget.common_held + max(0, self.held + wanted - self.guaranteed) - self._excess <= budget.common_size
+        fits_common = (
+            budget.common_held + max(0, self.held + wanted - self.guaranteed) - self._excess
+            <= budget.common_size
+        )
         if self.held and not fits_minimum and not fits_common:
             return None
         self.move(wanted)

@@ -24,36 +24,87 @@ class Metric(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
-READ_BYTES = Metric("tailrace_read_bytes", "counter", "Bytes of log files read and parsed.", ("route",))
+READ_BYTES = Metric(
+    "tailrace_read_bytes", "counter", "Bytes of log files read and parsed.", ("route",)
+)
 READ_LINES = Metric("tailrace_read_lines", "counter", "Physical lines parsed.", ("route",))
-READ_ROWS = Metric("tailrace_read_rows", "counter", "Rows parsed: lines after joining P and F pieces.", ("route",))
+READ_ROWS = Metric(
+    "tailrace_read_rows", "counter", "Rows parsed: lines after joining P and F pieces.", ("route",)
+)
 ROWS_ODD = Metric(
     "tailrace_odd_rows",
     "counter",
     "Rows that are kept although something is odd about them: invalid, truncated, unterminated, empty.",
     ("route", "kind"),
 )
-DISCARDED_BYTES = Metric("tailrace_discarded_bytes", "counter", "Bytes behind the cut of over-long lines.", ("route",))
-FILE_ERRORS = Metric("tailrace_file_errors", "counter", "Files that could not be opened or read, by errno name.", ("error",))
-DELIVERED_ROWS = Metric("tailrace_delivered_rows", "counter", "Rows confirmed by the destination.", ("route",))
-DELIVERED_EVENTS = Metric("tailrace_delivered_events", "counter", "Events or rows as the destination counts them.", ("route",))
-SENT_BYTES = Metric("tailrace_sent_bytes", "counter", "Bytes of events before compression.", ("route",))
-WIRE_BYTES = Metric("tailrace_wire_bytes", "counter", "Bytes of request bodies as sent, retries included.", ("route",))
-REQUESTS = Metric("tailrace_requests", "counter", "Requests sent, by outcome.", ("route", "outcome"))
-RETRIES = Metric("tailrace_retries", "counter", "Requests sent again, by reason.", ("route", "reason"))
-REJECTED_ROWS = Metric("tailrace_rejected_rows", "counter", "Rows that the destination refused for ever.", ("route", "reason"))
-LOST_BYTES = Metric("tailrace_lost_bytes", "counter", "Bytes that were never read.", ("route", "reason"))
+DISCARDED_BYTES = Metric(
+    "tailrace_discarded_bytes", "counter", "Bytes behind the cut of over-long lines.", ("route",)
+)
+FILE_ERRORS = Metric(
+    "tailrace_file_errors",
+    "counter",
+    "Files that could not be opened or read, by errno name.",
+    ("error",),
+)
+DELIVERED_ROWS = Metric(
+    "tailrace_delivered_rows", "counter", "Rows confirmed by the destination.", ("route",)
+)
+DELIVERED_EVENTS = Metric(
+    "tailrace_delivered_events",
+    "counter",
+    "Events or rows as the destination counts them.",
+    ("route",),
+)
+SENT_BYTES = Metric(
+    "tailrace_sent_bytes", "counter", "Bytes of events before compression.", ("route",)
+)
+WIRE_BYTES = Metric(
+    "tailrace_wire_bytes",
+    "counter",
+    "Bytes of request bodies as sent, retries included.",
+    ("route",),
+)
+REQUESTS = Metric(
+    "tailrace_requests", "counter", "Requests sent, by outcome.", ("route", "outcome")
+)
+RETRIES = Metric(
+    "tailrace_retries", "counter", "Requests sent again, by reason.", ("route", "reason")
+)
+REJECTED_ROWS = Metric(
+    "tailrace_rejected_rows",
+    "counter",
+    "Rows that the destination refused for ever.",
+    ("route", "reason"),
+)
+LOST_BYTES = Metric(
+    "tailrace_lost_bytes", "counter", "Bytes that were never read.", ("route", "reason")
+)
 LOSSES = Metric("tailrace_losses", "counter", "Loss records written.", ("route", "reason"))
-ROUTE_RESTARTS = Metric("tailrace_route_restarts", "counter", "Restarts of a route after an error.", ("route",))
+ROUTE_RESTARTS = Metric(
+    "tailrace_route_restarts", "counter", "Restarts of a route after an error.", ("route",)
+)
 COMMITS = Metric("tailrace_commits", "counter", "Checkpoint transactions.", ("route",))
 BUDGET_BYTES = Metric("tailrace_budget_bytes", "gauge", "Size of the memory budget.")
 BUDGET_HELD_BYTES = Metric("tailrace_budget_held_bytes", "gauge", "Bytes in flight.", ("route",))
-UNRESOLVED_BYTES = Metric("tailrace_unresolved_bytes", "gauge", "Bytes read and not yet confirmed.", ("route",))
-LOG_LAG_BYTES = Metric("tailrace_log_lag_bytes", "gauge", "Bytes of a Log that are not confirmed.", ("route", "log"))
-LOG_LAG_SECONDS = Metric("tailrace_log_lag_seconds", "gauge", "Age of the oldest unconfirmed bytes of a Log.", ("route", "log"))
+UNRESOLVED_BYTES = Metric(
+    "tailrace_unresolved_bytes", "gauge", "Bytes read and not yet confirmed.", ("route",)
+)
+LOG_LAG_BYTES = Metric(
+    "tailrace_log_lag_bytes", "gauge", "Bytes of a Log that are not confirmed.", ("route", "log")
+)
+LOG_LAG_SECONDS = Metric(
+    "tailrace_log_lag_seconds",
+    "gauge",
+    "Age of the oldest unconfirmed bytes of a Log.",
+    ("route", "log"),
+)
 LOGS = Metric("tailrace_logs", "gauge", "Logs known, by state (active or idle).", ("state",))
-STAGED_BYTES = Metric("tailrace_staged_bytes", "gauge", "Bytes in staging that are not sealed.", ("route",))
-SEALED_BYTES = Metric("tailrace_sealed_bytes", "gauge", "Bytes of Parquet files that are not confirmed.", ("route",))
+STAGED_BYTES = Metric(
+    "tailrace_staged_bytes", "gauge", "Bytes in staging that are not sealed.", ("route",)
+)
+SEALED_BYTES = Metric(
+    "tailrace_sealed_bytes", "gauge", "Bytes of Parquet files that are not confirmed.", ("route",)
+)
 
 
 class Counters:

@@ -27,12 +27,19 @@ class RetryError(TailraceError):
     """
     Try again later: nothing was confirmed, nothing is lost.
 
-    `slow`: a person must act first (credentials, permissions, a missing bucket), so retry slowly and say so once a minute.
+    `slow`: a person must act first (credentials, permissions, a missing bucket), so retry slowly
+    and say so once a minute.
     `throttled`: the service asks for less.
     """
 
     def __init__(
-        self, message: str, *, code: str = "", slow: bool = False, throttled: bool = False, retry_after_s: float | None = None
+        self,
+        message: str,
+        *,
+        code: str = "",
+        slow: bool = False,
+        throttled: bool = False,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code

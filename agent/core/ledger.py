@@ -43,9 +43,9 @@ class Ledger:
         place = (segment.generation, segment.start)
         if self._frontier is not None:
             generation, offset = self._frontier
-            assert place == self._frontier or (segment.generation > generation and segment.start == 0), (
-                f"{segment.log}: segment at {place} does not continue {(generation, offset)}"
-            )
+            assert place == self._frontier or (
+                segment.generation > generation and segment.start == 0
+            ), f"{segment.log}: segment at {place} does not continue {(generation, offset)}"
         assert segment.stop >= segment.start
         self._frontier = (segment.generation, segment.stop)
         segment.sequence = self._sequence
