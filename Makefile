@@ -1,0 +1,84 @@
+# Everything that a person runs; CI runs the same targets and nothing else.
+# All of it stays inside this folder: the virtual environment is .venv, pip's cache is .venv/cache.
+# `make` alone lists the targets.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+RUFF := $(BIN)/ruff
+export PIP_CACHE_DIR ?= $(CURDIR)/$(VENV)/cache
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# What the extensions are made of (not the .c that Cython writes).
+EXTENSION_SOURCES := setup.py $(wildcard agent/*.pyx agent/*.pxd agent/*.h)
+PYTHON_PATHS := agent bench demo tests .ci setup.py
+QUICK_TESTS := $(wildcard tests/core tests/fast) tests/test_tidy.py
+PYTEST := $(PY) -m pytest
+
+.PHONY: help dev build debug asan annotate demo test t slow check fix bench bench-full clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+# Stamp files: nothing is installed or built again while what it depends on is unchanged.
+$(PY): | .ci/venv
+	@bash .ci/venv $(VENV)
+
+$(VENV)/installed: pyproject.toml setup.py | $(PY)
+	$(PY) -m pip install --quiet --upgrade pip 'setuptools>=77' 'Cython>=3.1' wheel
+	$(PY) -m pip install --quiet --no-build-isolation --editable '.[dev,demo]'
+	@touch $@
+
+$(VENV)/built: $(VENV)/installed $(EXTENSION_SOURCES)
+	$(PY) setup.py --quiet build_ext --inplace
+	@touch $@
+
+dev: $(VENV)/built  ## virtual environment with everything, extensions built
+	@$(BIN)/tailrace --version
+
+build: $(VENV)/built  ## build the extensions if their sources changed
+
+demo: $(VENV)/built  ## the main job without an AWS account, checked line by line
+	$(PY) -m demo.demo
+
+test: $(VENV)/built  ## all tests but the slow ones: on uvloop, then the async ones in asyncio's debug mode
+	$(PYTEST) -n auto -m "not slow"
+	PYTHONASYNCIODEBUG=1 TAILRACE_TEST_LOOP=asyncio $(PYTEST) -n auto -m "asyncio and not slow"
+
+t: $(VENV)/built  ## the tests of the lowest floors and of the style: under 5 s
+	$(PYTEST) -m "not slow" $(QUICK_TESTS)
+
+slow: $(VENV)/built  ## long randomised runs too
+	TAILRACE_SLOW=1 $(PYTEST) -n auto --timeout 900
+
+check: $(VENV)/built  ## lint, types, spelling, floors
+	$(RUFF) check $(wildcard $(PYTHON_PATHS))
+	$(RUFF) format --check $(wildcard $(PYTHON_PATHS))
+	$(PY) -m mypy
+	$(PY) -m mypy.stubtest --concise agent._fastparse agent._fastencode
+	$(BIN)/codespell
+	$(PYTEST) --quiet tests/test_tidy.py
+
+fix: $(VENV)/built  ## format, and mend what the linter can
+	$(RUFF) check --fix $(wildcard $(PYTHON_PATHS))
+	$(RUFF) format $(wildcard $(PYTHON_PATHS))
+	$(BIN)/codespell --write-changes
+
+bench: $(VENV)/built  ## the figures of the README: hot functions, then the whole agent on 64 MiB
+	$(PYTEST) --benchmark-only --benchmark-columns=min,median,ops tests bench
+	$(PY) -m bench.harness --mib 64 --rounds 3
+
+bench-full: $(VENV)/built  ## 256 MiB, all paths, and following files for a minute
+	$(PY) -m bench.harness --mib 256 --rounds 5
+	$(PY) -m bench.follow --files 100 --rate 100 --seconds 60
+
+clean:  ## remove all that was made here
+	rm -rf $(VENV) build dist *.egg-info agent/*.c agent/*.so agent/*.html bench/out demo/out \
+		.mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	find . -name __pycache__ -prune -exec rm -rf {} +
