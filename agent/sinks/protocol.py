@@ -29,13 +29,31 @@ class Resolve(Protocol):
 
 class Sink(Protocol):
     """
-    Delivers segments to one destination.
+    Delivers segments to one destination.  Subclass it to get the defaults of what only staging sinks need.
 
-    Life: `open` → (`accept` | `confirm`)* with `run` beside → `drain` → `close`.  After an exception out
-    of `run` the whole sink is thrown away and built anew: it holds nothing that is not on disk or unconfirmed.
+    Life: `open` → (`accept` | checkpoint)* with `run` beside → stop → `close`.  After an exception out of
+    `run` the whole sink is closed, thrown away and built anew: it holds nothing that is not on disk or
+    unconfirmed.
+
+    A checkpoint is `rows = await confirm()`, then at once, without an await between, the ledgers' cursors
+    are taken; then one transaction with both, then `committed(rows)`.  A route whose `confirm` returned
+    rows other than the last ones always commits them, even where no cursor moved.
+
+    Stop: the route accepts nothing any more, and `run` goes on beside until `close`:
+    `drain` → checkpoint → `finish` → (checkpoint, where `finish` may have settled more) → `run` is
+    cancelled → `close`.
     """
 
     share: Share
+
+    @property
+    def room(self) -> bool:
+        """
+        Whether the reader may go on.  False where a limit other than memory is reached (staging on disk).
+
+        Segments that were admitted before are still accepted.  The sink says so itself, once a minute.
+        """
+        return True
 
     async def open(self) -> None:
         """Recover what the last run left (staging, uploads)."""
@@ -52,8 +70,22 @@ class Sink(Protocol):
 
         Returns the sink's own rows for the same transaction as the cursors; None where it has none.
         """
+        return None
+
+    def committed(self, rows: SinkRows) -> None:
+        """Learn that the transaction with *rows*, which `confirm` returned, is durable."""
 
     async def drain(self, timeout_s: float) -> None:
-        """Deliver everything accepted, within *timeout_s*; what is left stays unresolved."""
+        """
+        Bring everything accepted to where `confirm` can confirm it, within *timeout_s*.
 
-    async def close(self) -> None: ...
+        A sink that sends has then sent it; a sink that stages has then staged it.  What is left stays unresolved.
+        """
+
+    async def finish(self, timeout_s: float) -> None:
+        """
+        Deliver what is staged and committed (seal, upload), within *timeout_s*; the rest waits on disk for the next start.
+        """
+
+    async def close(self) -> None:
+        """Let go of files and connections; returns when no write of this sink is under way any more."""
