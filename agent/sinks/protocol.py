@@ -31,13 +31,14 @@ class Sink(Protocol):
     """
     Delivers segments to one destination.  Subclass it to get the defaults of what only staging sinks need.
 
-    Life: `open` → (`accept` | checkpoint)* with `run` beside → stop → `close`.  After an exception out of
-    `run` the whole sink is closed, thrown away and built anew: it holds nothing that is not on disk or
-    unconfirmed.
+    Life: `open` → (`accept` | checkpoint)* with `run` beside → stop → `close`.  After an error anywhere in
+    the route the whole sink is closed, thrown away and built anew: it holds nothing that is not on disk
+    or unconfirmed.  `close` is called before the next one is built, also after an error.
 
     A checkpoint is `rows = await confirm()`, then at once, without an await between, the ledgers' cursors
-    are taken; then one transaction with both, then `committed(rows)`.  A route whose `confirm` returned
-    rows other than the last ones always commits them, even where no cursor moved.
+    are taken; then one transaction with both, then `committed(rows)`.  Rows that `confirm` returned are
+    always committed, even where no cursor moved; where the transaction fails, the next `confirm` returns
+    them again.  Checkpoints of a route never overlap.
 
     Stop: the route accepts nothing any more, and `run` goes on beside until `close`:
     `drain` → checkpoint → `finish` → (checkpoint, where `finish` may have settled more) → `run` is
@@ -47,13 +48,13 @@ class Sink(Protocol):
     share: Share
 
     @property
-    def room(self) -> bool:
+    def full(self) -> bool:
         """
-        Whether the reader may go on.  False where a limit other than memory is reached (staging on disk).
+        Whether the reader must wait because a limit other than memory is reached (staging on disk).
 
         Segments that were admitted before are still accepted.  The sink says so itself, once a minute.
         """
-        return True
+        return False
 
     async def open(self) -> None:
         """Recover what the last run left (staging, uploads)."""
@@ -68,7 +69,8 @@ class Sink(Protocol):
         """
         Make durable what the next checkpoint will rely on, and report its rows as delivered.
 
-        Returns the sink's own rows for the same transaction as the cursors; None where it has none.
+        Returns the sink's own rows for the same transaction as the cursors; None where it has none, or
+        where the store has them already.
         """
         return None
 
