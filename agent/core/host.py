@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping, Sequence
 
     from agent._fastparse import Chunk
 
@@ -82,12 +82,23 @@ class Watches(Protocol):
         """Pairs of (watched path, name in it or None for the path itself); ("", None) after an overflow."""
 
 
-class Tasks(Protocol):
+class Task(Protocol):
     """
-    Starts tasks that belong to the caller's supervisor: they end with it, and their error ends it.
+    A task that was started; awaiting it waits for its end.
     """
 
-    def start(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> Awaitable[None]: ...
+    def cancel(self) -> bool: ...
+    def __await__(self) -> Generator[Any, None, None]: ...
+
+
+class Tasks(Protocol):
+    """
+    Starts tasks that belong to the caller's supervisor: their error ends it, and it ends only with them.
+
+    So whoever starts a task that does not end by itself cancels it when it is cancelled itself.
+    """
+
+    def start(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> Task: ...
 
 
 class Response(Protocol):
