@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 #: milliseconds: the destination is away.
 SINK_FULL_POLL_S = 0.25
 
-SinkFactory = "Callable[[RouteState, Resolve, Tasks], Sink]"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteSettings:
@@ -80,6 +78,7 @@ class Route:
         self._commit_wanted = asyncio.Event()
         self._draining = asyncio.Event()
         self._drain_timeout_s = 0.0
+        self._stopped = False
         self.ready = False
         self.resolver: Resolver | None = None
         self.reader: Reader | None = None
@@ -94,6 +93,7 @@ class Route:
             self.settings.name, cursors=state.cursors, first_start=state.first_start, share=self._share
         )
         self._prepare(reader)
+        sink: Sink | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 sink = self._make_sink(state, resolver, GroupTasks(group))
@@ -110,6 +110,8 @@ class Route:
         finally:
             self.ready = False
             reader.close()
+            if sink is not None:
+                await sink.close()
 
     def drain(self, timeout_s: float) -> None:
         """
@@ -139,7 +141,7 @@ class Route:
                 self._commit_wanted.set()
 
     async def _checkpoint(self, reader: Reader, sink: Sink, resolver: Resolver) -> None:
-        while True:
+        while not self._stopped:
             try:
                 async with asyncio.timeout(self.settings.commit_interval_s):
                     await self._commit_wanted.wait()
@@ -207,12 +209,15 @@ class Route:
         deadline = clock.monotonic() + self._drain_timeout_s
         await _cancelled(pump)
         await sink.drain(self._drain_timeout_s)
-        await _cancelled(checkpoint)
+        # The checkpointer is let finish and not cancelled: a transaction that is under way would be
+        # written, and its losses then written once more.
+        self._stopped = True
+        self._commit_wanted.set()
+        await checkpoint
         await self._commit_or_tell(reader, sink, resolver)
         await sink.finish(max(0.0, deadline - clock.monotonic()))
-        await _cancelled(sink_task)
         await self._commit_or_tell(reader, sink, resolver)
-        await sink.close()
+        await _cancelled(sink_task)
 
     def cursors(self) -> dict[str, Cursor]:
         """
