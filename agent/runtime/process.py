@@ -1,0 +1,99 @@
+"""
+A running agent as a process: limits, lock, store, admin endpoint, signals, exit code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from agent.runtime import crash, gauges
+from agent.runtime.admin import Admin
+from agent.runtime.agent import Agent
+from agent.runtime.host import SystemHost
+from agent.runtime.lock import StateLock
+from agent.runtime.store import SqliteStore
+
+if TYPE_CHECKING:
+    from agent.config import Config
+    from agent.runtime.own_log import OwnLog
+
+BOOT_ID_PATH = "/proc/sys/kernel/random/boot_id"
+
+
+def boot_id() -> str:
+    """
+    Return the id of this boot of the machine; empty where there is none.
+    """
+    with suppress(OSError), open(BOOT_ID_PATH, encoding="ascii") as file:
+        return file.read().strip()
+    return ""
+
+
+def raise_open_files_max() -> int:
+    """
+    Raise RLIMIT_NOFILE to what the hard limit allows, and return it: every log file is held open.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+async def run_agent(config: Config, own_log: OwnLog) -> int:
+    """
+    Run until a signal, drain, and return the exit code; raises StopError.
+    """
+    crash.install()
+    raise_open_files_max()
+    host = SystemHost(own_log)
+    clock = host.clock
+    async with StateLock(config.state_dir, wait_s=config.lock_wait_s, tell=host.tell):
+        store = await SqliteStore.open(
+            config.state_dir,
+            now_ns=clock.now_ns,
+            tell=host.tell,
+            routes=[route.name for route in config.routes],
+            boot_id=boot_id(),
+        )
+        try:
+            agent = Agent(config, host=host, store=store)
+            async with Admin(
+                config.admin.listen,
+                counters=agent.counters,
+                ready=lambda: agent.ready,
+                refresh=lambda: gauges.refresh(agent, clock.now_ns()),
+            ):
+                own_log.tell("started", f"following logs for {len(config.routes)} routes")
+                await _until_drained(agent, config.drain_timeout_s, host)
+        finally:
+            await store.close()
+            host.close()
+    host.tell("stopped", "drained and stopped")
+    return 0
+
+
+async def _until_drained(agent: Agent, drain_timeout_s: float, host: SystemHost) -> None:
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+
+    def on_signal(number: int) -> None:
+        if asked.is_set():
+            # A second signal: the operator does not want to wait.  Nothing undelivered is committed.
+            os._exit(128 + number)
+        asked.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    running = asyncio.ensure_future(agent.run())
+    stopping = asyncio.ensure_future(asked.wait())
+    await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if not running.done():
+        host.tell("draining", f"stopping: draining for at most {drain_timeout_s:g} s")
+        await agent.drain(drain_timeout_s)
+    stopping.cancel()
+    await running
