@@ -55,7 +55,9 @@ def test_sums_stay_true(steps: list[tuple[str, int, bool]]) -> None:
                 charges.append(charge)
                 charge.resize(size // 2)
         assert budget.held == sum(charge.held for charge in charges)
-        assert budget.common_held == sum(max(0, share.held - share.guaranteed) for share in budget.shares.values())
+        assert budget.common_held == sum(
+            max(0, share.held - share.guaranteed) for share in budget.shares.values()
+        )
     for charge in charges:
         charge.release()
     assert budget.held == budget.common_held == 0

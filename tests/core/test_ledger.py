@@ -14,7 +14,9 @@ from agent.core.cursor import StreamCursor, cursor_at
 from agent.core.ledger import Ledger
 
 
-def segment(start: int, stop: int, rows: int, *, generation: int = 0, stdout: int | None = None) -> Segment:
+def segment(
+    start: int, stop: int, rows: int, *, generation: int = 0, stdout: int | None = None
+) -> Segment:
     """
     A segment of *rows* rows; *stdout* is where an open row of stdout holds its stream.
     """

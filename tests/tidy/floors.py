@@ -34,6 +34,9 @@ FLOORS = {
 #: Plain values that the extensions hand out: the one look upwards, and it has no imports of its own.
 VALUES_OF_FLOOR_0 = "agent.core.cursor"
 
+#: Is handed the whole configuration, so it names the type of it; it never imports it.
+WIRING = "agent/runtime/agent.py"
+
 #: Modules that core/ never imports, and what to do instead.
 BANNED_IN_CORE = {
     "asyncio": "return a decision and let runtime/ wait",
@@ -85,6 +88,8 @@ def imports_go_down(modules: Sequence[Module]) -> Iterator[str]:
             if names[0] != "agent" or len(names) < 2 or names[1] in {module.part, "__version__"}:
                 continue
             if floor == 0 and item.name.startswith(VALUES_OF_FLOOR_0):
+                continue
+            if module.path == WIRING and names[1] == "config" and item.types_only:
                 continue
             if (other := FLOORS.get(names[1])) is None or other < floor or floor == other == 0:
                 continue
