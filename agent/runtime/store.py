@@ -66,13 +66,14 @@ class SqliteStore:
         *,
         now_ns: Callable[[], int],
         tell: Tell,
-        routes: Collection[str] = (),
+        routes: Collection[str],
         boot_id: str = "",
     ) -> SqliteStore:  # disk
         """
         Open the database in *directory*, and forget routes that have not been among *routes* for 7 days.
 
         Args:
+            routes: names of the configured routes.
             boot_id: /proc/sys/kernel/random/boot_id; empty where there is none.
 
         Raises:
@@ -154,10 +155,9 @@ class SqliteStore:
         now_ns = self._now_ns()
         self._connection, notices = open_database(directory, now_ns=now_ns)
         with store_rows.transaction(self._connection):
-            boots = self._connection.execute("SELECT DISTINCT boot_id FROM routes WHERE committed_ns IS NOT NULL").fetchall()
-            self.boot_changed = any(boot_id != self._boot_id for (boot_id,) in boots)
             notices += self._expire(self._connection, routes, now_ns)
             store_rows.prune(self._connection)
+            self.boot_changed = store_rows.booted_since(self._connection, self._boot_id)
         return notices
 
     def _expire(self, connection: sqlite3.Connection, routes: frozenset[str], now_ns: int) -> list[Notice]:

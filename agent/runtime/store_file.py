@@ -37,7 +37,7 @@ only add (columns with defaults, tables), so the version before can still read w
 | device, inode, name, size | `2049`, `131`, `0.log.20261122-101500`, `10485760` | hints, when last seen |
 
 **cursors**: one row per route and Log; the three streams of core/cursor.py side by side, because they
-are always written together (5,000 upserts: one row each 28 ms, a row per stream 75 ms).
+are always written together (measured, 5,000 Logs in one commit: 28 ms; a row per stream: 52 ms).
 
 | column | example | meaning |
 |---|---|---|

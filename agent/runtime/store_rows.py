@@ -215,6 +215,14 @@ def write(connection: sqlite3.Connection, route_id: int, changes: Transaction, b
         connection.execute("UPDATE routes SET committed_ns = ?, boot_id = ? WHERE id = ?", (changes.at_ns, boot_id, route_id))
 
 
+def booted_since(connection: sqlite3.Connection, boot_id: str) -> bool:
+    """
+    Return whether a configured route committed last under another boot than *boot_id*.
+    """
+    query = "SELECT count(*) FROM routes WHERE committed_ns IS NOT NULL AND removed_ns IS NULL AND boot_id <> ?"
+    return bool(connection.execute(query, (boot_id,)).fetchone()[0])
+
+
 def prune(connection: sqlite3.Connection) -> None:
     """
     Delete the generations of Logs that no route has a cursor in.
