@@ -1,7 +1,7 @@
 """
 The checkpoint store: cursors, identities, windows and losses in SQLite, on a thread of their own.
 
-The schema, row by row, is in store_file.py.
+The schema, row by row, is in store_schema.py.
 
 - A commit that returned has survived a power failure; one that raised has left nothing behind.
 - Calls run one after the other in the order in which they were made.  A caller that is cancelled does not
@@ -17,29 +17,23 @@ import asyncio
 import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from agent.runtime import store_rows
-from agent.runtime.store_file import DATABASE_NAME, Notice, open_database, store_error
+from agent.runtime import store_losses, store_rows
+from agent.runtime.store_file import Notice, open_database, store_error
+from agent.runtime.store_schema import DATABASE_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from agent.core.checkpoint import GenerationRow, LossRow, RouteState, Transaction
+    from agent.runtime.own_log import Tell
 
 T = TypeVar("T")
 
 #: Long enough for a week-end with a route commented out.
 ROUTE_KEPT_S = 7 * 24 * 3600
 _NS = 1_000_000_000
-
-
-class Tell(Protocol):
-    """
-    `Host.tell` (core/host.py).
-    """
-
-    def __call__(self, event: str, text: str, *, level: str = "info", **fields: object) -> None: ...
 
 
 class SqliteStore:
@@ -70,11 +64,10 @@ class SqliteStore:
         boot_id: str = "",
     ) -> SqliteStore:  # disk
         """
-        Open the database in *directory*, and forget routes that have not been among *routes* for 7 days.
+        Open the database in *directory*.
 
-        Args:
-            routes: names of the configured routes.
-            boot_id: /proc/sys/kernel/random/boot_id; empty where there is none.
+        *routes* are the configured names: others are forgotten after 7 days.  *boot_id* is that of the
+        machine, /proc/sys/kernel/random/boot_id; empty where there is none.
 
         Raises:
             StopError: 78, a database of another program or version.
@@ -123,7 +116,7 @@ class SqliteStore:
 
         At most 10,000 a route; older ones are summed by reason in records that stand in front.
         """
-        return await self._run(lambda: store_rows.read_losses(self._sound, route))
+        return await self._run(lambda: store_losses.read_losses(self._sound, route))
 
     async def close(self) -> None:
         """
@@ -160,13 +153,19 @@ class SqliteStore:
             self.boot_changed = store_rows.booted_since(self._connection, self._boot_id)
         return notices
 
-    def _expire(self, connection: sqlite3.Connection, routes: frozenset[str], now_ns: int) -> list[Notice]:
+    def _expire(
+        self, connection: sqlite3.Connection, routes: frozenset[str], now_ns: int
+    ) -> list[Notice]:
         notices = []
-        for route_id, name, removed_ns in connection.execute("SELECT id, name, removed_ns FROM routes ORDER BY name").fetchall():
+        for route_id, name, removed_ns in connection.execute(
+            "SELECT id, name, removed_ns FROM routes ORDER BY name"
+        ).fetchall():
             if name in routes:
                 connection.execute("UPDATE routes SET removed_ns = NULL WHERE id = ?", (route_id,))
             elif removed_ns is None:
-                connection.execute("UPDATE routes SET removed_ns = ? WHERE id = ?", (now_ns, route_id))
+                connection.execute(
+                    "UPDATE routes SET removed_ns = ? WHERE id = ?", (now_ns, route_id)
+                )
                 text = f"route {name} is no longer configured: its cursors are kept for 7 days"
                 notices.append(Notice("route_removed", text, "warning", {"route": name}))
             elif now_ns - removed_ns >= ROUTE_KEPT_S * _NS:
@@ -176,13 +175,19 @@ class SqliteStore:
         return notices
 
     def _load_route(self, route: str, sink_identity: str) -> RouteState:
-        route_id = store_rows.adopt_route(self._sound, route, sink_identity, self._now_ns(), self._path)
+        route_id = store_rows.adopt_route(
+            self._sound, route, sink_identity, self._now_ns(), self._path
+        )
         self._route_ids[route] = route_id
         return store_rows.read_route(self._sound, route_id)
 
     def _commit(self, transaction: Transaction) -> None:
-        assert transaction.route in self._route_ids, f"commit of route {transaction.route}, which was not loaded"
-        store_rows.write(self._sound, self._route_ids[transaction.route], transaction, self._boot_id)
+        assert transaction.route in self._route_ids, (
+            f"commit of route {transaction.route}, which was not loaded"
+        )
+        store_rows.write(
+            self._sound, self._route_ids[transaction.route], transaction, self._boot_id
+        )
 
     def _close(self) -> None:
         self._sound.close()

@@ -6,37 +6,39 @@ The rows of the checkpoint database to values and back: plain functions on a con
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from agent.core.batch import Loss, LossReason
-from agent.core.checkpoint import GenerationRow, LossRow, RouteState, SinkRows, Transaction, Window
+from agent.core.checkpoint import GenerationRow, RouteState, SinkRows, Transaction, Window
 from agent.core.cursor import Cursor, StreamCursor
-from agent.core.errors import StopError, shown
+from agent.core.errors import StopError
 from agent.runtime.store_file import EXIT_CONFIGURATION
+from agent.runtime.store_losses import write_losses
+from agent.runtime.store_schema import path_in, path_out
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterable, Iterator
 
-#: Records a route; a disk that loses files by the thousand must not fill the state directory as well.
-LOSSES_KEPT_MAX = 10_000
-LOSS_DETAIL_CHARS_MAX = 500
 #: Generations of a Log behind every cursor that stay known, so that a rotated file that was read is
 #: recognised on disk and not read twice.  Kubelet keeps 5 files a container, Docker as many as asked for.
 GENERATIONS_KEPT_MAX = 32
-#: `log` of the records that stand for those that were dropped.
-LOSSES_OLDER = "(older records)"
 
 _CURSOR_COLUMNS = ", ".join(
-    f"{stream}_{part}" for stream in ("other", "stdout", "stderr") for part in ("generation", "offset", "mode")
+    f"{stream}_{part}"
+    for stream in ("other", "stdout", "stderr")
+    for part in ("generation", "offset", "mode")
 )
+# Only names of columns are put into SQL as text.
 _CURSOR_UPSERT = (
-    f"INSERT INTO cursors (route_id, log, {_CURSOR_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in _CURSOR_COLUMNS.split(", "))
+    f"INSERT INTO cursors (route_id, log, {_CURSOR_COLUMNS})"  # noqa: S608
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _CURSOR_COLUMNS.split(", "))
 )
-_LOWEST_GENERATION = (
-    "SELECT min(min(other_generation, stdout_generation, stderr_generation)) FROM cursors WHERE cursors.log = generations.log"
+_PRUNE_PASSED = (
+    "DELETE FROM generations WHERE log = ? AND number < -? +"
+    " (SELECT min(min(other_generation, stdout_generation, stderr_generation))"
+    " FROM cursors WHERE cursors.log = generations.log)"
 )
 
 
@@ -56,32 +58,18 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def path_in(path: str) -> str | bytes:
-    """
-    Return *path* as it is stored: text, or its bytes where they are not UTF-8.
-    """
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return path.encode("utf-8", "surrogateescape")
-    return path
-
-
-def path_out(stored: str | bytes) -> str:
-    """
-    Return the path behind a stored one.
-    """
-    return stored if isinstance(stored, str) else stored.decode("utf-8", "surrogateescape")
-
-
-def adopt_route(connection: sqlite3.Connection, name: str, sink_identity: str, now_ns: int, path: str) -> int:
+def adopt_route(
+    connection: sqlite3.Connection, name: str, sink_identity: str, now_ns: int, path: str
+) -> int:
     """
     Note that *name* exists and return its id.
 
     Raises StopError (78) if its cursors belong to another sink.
     """
     with transaction(connection):
-        row = connection.execute("SELECT id, sink_identity, committed_ns FROM routes WHERE name = ?", (name,)).fetchone()
+        row = connection.execute(
+            "SELECT id, sink_identity, committed_ns FROM routes WHERE name = ?", (name,)
+        ).fetchone()
         if row is None:
             cursor = connection.execute(
                 "INSERT INTO routes (name, sink_identity, first_seen_ns, last_seen_ns) VALUES (?, ?, ?, ?)",
@@ -91,7 +79,9 @@ def adopt_route(connection: sqlite3.Connection, name: str, sink_identity: str, n
             return cursor.lastrowid
         route_id, known, committed_ns = row
         if known not in {"", sink_identity} and committed_ns is not None:
-            raise StopError(changed_sink(path, name, known, sink_identity), exit_code=EXIT_CONFIGURATION)
+            raise StopError(
+                changed_sink(path, name, known, sink_identity), exit_code=EXIT_CONFIGURATION
+            )
         connection.execute(
             "UPDATE routes SET sink_identity = ?, last_seen_ns = ?, removed_ns = NULL WHERE id = ?",
             (sink_identity, now_ns, route_id),
@@ -116,11 +106,18 @@ def read_route(connection: sqlite3.Connection, route_id: int) -> RouteState:
     Return what the route left.
     """
     state = RouteState()
-    (committed_ns,) = connection.execute("SELECT committed_ns FROM routes WHERE id = ?", (route_id,)).fetchone()
+    (committed_ns,) = connection.execute(
+        "SELECT committed_ns FROM routes WHERE id = ?", (route_id,)
+    ).fetchone()
     state.first_start = committed_ns is None
-    cursors = connection.execute(f"SELECT log, {_CURSOR_COLUMNS} FROM cursors WHERE route_id = ? ORDER BY log", (route_id,))
+    cursors = connection.execute(
+        f"SELECT log, {_CURSOR_COLUMNS} FROM cursors WHERE route_id = ? ORDER BY log",  # noqa: S608
+        (route_id,),
+    )
     state.cursors = {path_out(row[0]): cursor_out(row[1:]) for row in cursors}
-    sink = connection.execute("SELECT window, staging_length FROM sink_rows WHERE route_id = ?", (route_id,)).fetchone()
+    sink = connection.execute(
+        "SELECT window, staging_length FROM sink_rows WHERE route_id = ?", (route_id,)
+    ).fetchone()
     if sink is not None:
         state.sink = SinkRows(window=sink[0], staging_length=sink[1])
     state.windows = read_windows(connection, route_id)
@@ -134,13 +131,23 @@ def read_windows(connection: sqlite3.Connection, route_id: int) -> list[Window]:
     (name,) = connection.execute("SELECT name FROM routes WHERE id = ?", (route_id,)).fetchone()
     objects: dict[int, list[tuple[str, str, int, bool]]] = {}
     for number, key, path, size, confirmed in connection.execute(
-        "SELECT window, key, path, bytes, confirmed FROM objects WHERE route_id = ? ORDER BY window, position", (route_id,)
+        "SELECT window, key, path, bytes, confirmed FROM objects WHERE route_id = ? ORDER BY window, position",
+        (route_id,),
     ):
-        objects.setdefault(number, []).append((path_out(key), path_out(path), size, bool(confirmed)))
+        objects.setdefault(number, []).append(
+            (path_out(key), path_out(path), size, bool(confirmed))
+        )
     return [
-        Window(route=name, number=number, staging_length=length, sealed_ns=sealed_ns, objects=tuple(objects.get(number, ())))
+        Window(
+            route=name,
+            number=number,
+            staging_length=length,
+            sealed_ns=sealed_ns,
+            objects=tuple(objects.get(number, ())),
+        )
         for number, length, sealed_ns in connection.execute(
-            "SELECT number, staging_length, sealed_ns FROM windows WHERE route_id = ? ORDER BY number", (route_id,)
+            "SELECT number, staging_length, sealed_ns FROM windows WHERE route_id = ? ORDER BY number",
+            (route_id,),
         )
     ]
 
@@ -150,69 +157,53 @@ def read_generations(connection: sqlite3.Connection) -> list[GenerationRow]:
     Return all generations, by Log and number.
     """
     rows = connection.execute(
-        "SELECT log, number, head, head_length, ordinal, file_id, device, inode, name, size FROM generations ORDER BY log, number"
+        "SELECT log, number, head, head_length, ordinal, file_id, device, inode, name, size"
+        " FROM generations ORDER BY log, number"
     )
     return [GenerationRow(path_out(row[0]), *row[1:8], path_out(row[8]), row[9]) for row in rows]
 
 
-def read_losses(connection: sqlite3.Connection, route: str | None) -> list[LossRow]:
-    """
-    Return losses by route and age; the sums of dropped records come first in each route.
-    """
-    dropped = connection.execute(
-        "SELECT name, at_ns, reason, records, bytes, rows FROM losses_dropped JOIN routes ON routes.id = route_id"
-        " WHERE ?1 IS NULL OR name = ?1 ORDER BY name, reason",
-        (route,),
-    ).fetchall()
-    kept = connection.execute(
-        "SELECT name, at_ns, log, file_id, generation, start, stop, reason, rows, detail FROM losses"
-        " JOIN routes ON routes.id = route_id WHERE ?1 IS NULL OR name = ?1 ORDER BY name, losses.id",
-        (route,),
-    ).fetchall()
-    losses = [dropped_losses(name, at_ns, LossReason(reason), *sums) for name, at_ns, reason, *sums in dropped]
-    losses += [
-        LossRow(name, at_ns, Loss(path_out(log), file_id, generation, start, stop, LossReason(reason), rows, detail))
-        for name, at_ns, log, file_id, generation, start, stop, reason, rows, detail in kept
-    ]
-    losses.sort(key=lambda row: row.route)  # Stable: dropped ones stay in front.
-    return losses
-
-
-def dropped_losses(route: str, at_ns: int, reason: LossReason, records: int, size: int, rows: int) -> LossRow:
-    """
-    Return the record that stands for *records* dropped ones of *size* bytes together.
-    """
-    return LossRow(route, at_ns, Loss(LOSSES_OLDER, "", 0, 0, size, reason, rows, f"{records} older records, summed"))
-
-
-def write(connection: sqlite3.Connection, route_id: int, changes: Transaction, boot_id: str) -> None:
+def write(
+    connection: sqlite3.Connection, route_id: int, changes: Transaction, boot_id: str
+) -> None:
     """
     Make *changes* durable, all or nothing.
     """
     with transaction(connection):
         connection.executemany(
-            "DELETE FROM cursors WHERE route_id = ? AND log = ?", [(route_id, path_in(log)) for log in changes.forgotten]
+            "DELETE FROM cursors WHERE route_id = ? AND log = ?",
+            [(route_id, path_in(log)) for log in changes.forgotten],
         )
         connection.executemany(
-            _CURSOR_UPSERT, [(route_id, path_in(log), *_cursor_in(cursor)) for log, cursor in changes.cursors.items()]
+            _CURSOR_UPSERT,
+            [
+                (route_id, path_in(log), *_cursor_in(cursor))
+                for log, cursor in changes.cursors.items()
+            ],
         )
         connection.executemany(
             "INSERT OR REPLACE INTO generations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                (path_in(row.log), row.number, row.head, row.head_length, row.ordinal, row.file_id)
-                + (row.device, row.inode, path_in(row.name), row.size)
+                (
+                    *(path_in(row.log), row.number, row.head, row.head_length, row.ordinal),
+                    *(row.file_id, row.device, row.inode, path_in(row.name), row.size),
+                )
                 for row in changes.generations
             ],
         )
         _prune_forgotten(connection, changes.forgotten)
         _prune_passed(connection, changes)
-        _write_losses(connection, route_id, changes)
+        write_losses(connection, route_id, changes)
         if changes.sink is not None:
             connection.execute(
-                "INSERT OR REPLACE INTO sink_rows VALUES (?, ?, ?)", (route_id, changes.sink.window, changes.sink.staging_length)
+                "INSERT OR REPLACE INTO sink_rows VALUES (?, ?, ?)",
+                (route_id, changes.sink.window, changes.sink.staging_length),
             )
         _write_windows(connection, route_id, changes)
-        connection.execute("UPDATE routes SET committed_ns = ?, boot_id = ? WHERE id = ?", (changes.at_ns, boot_id, route_id))
+        connection.execute(
+            "UPDATE routes SET committed_ns = ?, boot_id = ? WHERE id = ?",
+            (changes.at_ns, boot_id, route_id),
+        )
 
 
 def booted_since(connection: sqlite3.Connection, boot_id: str) -> bool:
@@ -240,18 +231,24 @@ def _prune_forgotten(connection: sqlite3.Connection, logs: Iterable[str]) -> Non
 def _prune_passed(connection: sqlite3.Connection, changes: Transaction) -> None:
     # Only a new generation can push an old one out of the kept ones.
     connection.executemany(
-        f"DELETE FROM generations WHERE log = ? AND number < ({_LOWEST_GENERATION}) - ?",
+        _PRUNE_PASSED,
         [(path_in(log), GENERATIONS_KEPT_MAX) for log in {row.log for row in changes.generations}],
     )
 
 
 def _write_windows(connection: sqlite3.Connection, route_id: int, changes: Transaction) -> None:
     gone = [*changes.windows_gone, *(window.number for window in changes.windows)]
-    connection.executemany("DELETE FROM windows WHERE route_id = ? AND number = ?", [(route_id, number) for number in gone])
+    connection.executemany(
+        "DELETE FROM windows WHERE route_id = ? AND number = ?",
+        [(route_id, number) for number in gone],
+    )
     for window in changes.windows:
-        assert window.route == changes.route, f"window of route {window.route} in a transaction of {changes.route}"
+        assert window.route == changes.route, (
+            f"window of route {window.route} in a transaction of {changes.route}"
+        )
         connection.execute(
-            "INSERT INTO windows VALUES (?, ?, ?, ?)", (route_id, window.number, window.staging_length, window.sealed_ns)
+            "INSERT INTO windows VALUES (?, ?, ?, ?)",
+            (route_id, window.number, window.staging_length, window.sealed_ns),
         )
         connection.executemany(
             "INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -260,56 +257,6 @@ def _write_windows(connection: sqlite3.Connection, route_id: int, changes: Trans
                 for position, (key, path, size, confirmed) in enumerate(window.objects)
             ],
         )
-
-
-def _write_losses(connection: sqlite3.Connection, route_id: int, changes: Transaction) -> None:
-    for loss in changes.losses:
-        log, detail = path_in(loss.log), clean_detail(loss.detail)
-        # A file that is refused segment by segment is one loss, not thousands.  Rows add up only where
-        # both were counted.
-        before = connection.execute(
-            "SELECT id FROM losses WHERE route_id = ? AND log = ? AND generation = ? AND stop = ? AND file_id = ?"
-            " AND reason = ? AND detail = ? AND (rows = 0) = ? ORDER BY id DESC LIMIT 1",
-            (route_id, log, loss.generation, loss.start, loss.file_id, loss.reason.value, detail, loss.rows == 0),
-        ).fetchone()
-        if before is not None:
-            connection.execute(
-                "UPDATE losses SET stop = ?, rows = rows + ?, at_ns = ? WHERE id = ?",
-                (loss.stop, loss.rows, changes.at_ns, before[0]),
-            )
-            continue
-        connection.execute(
-            "INSERT INTO losses (route_id, at_ns, log, file_id, generation, start, stop, reason, rows, detail)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (route_id, changes.at_ns, log, loss.file_id, loss.generation)
-            + (loss.start, loss.stop, loss.reason.value, loss.rows, detail),
-        )
-    if changes.losses:
-        _drop_losses(connection, route_id)
-
-
-def _drop_losses(connection: sqlite3.Connection, route_id: int) -> None:
-    (count,) = connection.execute("SELECT count(*) FROM losses WHERE route_id = ?", (route_id,)).fetchone()
-    excess = count - LOSSES_KEPT_MAX
-    if excess <= 0:
-        return
-    connection.execute(
-        "INSERT INTO losses_dropped SELECT route_id, reason, count(*), sum(stop - start), sum(rows), max(at_ns) FROM"
-        " (SELECT * FROM losses WHERE route_id = ? ORDER BY id LIMIT ?) WHERE true GROUP BY reason"
-        " ON CONFLICT DO UPDATE SET records = records + excluded.records, bytes = bytes + excluded.bytes,"
-        " rows = rows + excluded.rows, at_ns = max(at_ns, excluded.at_ns)",
-        (route_id, excess),
-    )
-    connection.execute(
-        "DELETE FROM losses WHERE id IN (SELECT id FROM losses WHERE route_id = ? ORDER BY id LIMIT ?)", (route_id, excess)
-    )
-
-
-def clean_detail(detail: str) -> str:
-    """
-    Return *detail* as it is stored: bounded, and UTF-8.
-    """
-    return detail[:LOSS_DETAIL_CHARS_MAX].encode("utf-8", "backslashreplace").decode()
 
 
 def _cursor_in(cursor: Cursor) -> tuple[int, ...]:

@@ -4,8 +4,8 @@ What every checkpoint store does.  A test module subclasses `StoreContract` and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
@@ -13,7 +13,8 @@ from agent.core.batch import Loss, LossReason
 from agent.core.checkpoint import GenerationRow, SinkRows, Transaction, Window
 from agent.core.cursor import StreamCursor, StreamMode, cursor_at
 from agent.core.errors import StopError
-from agent.runtime.store_rows import GENERATIONS_KEPT_MAX, LOSSES_OLDER
+from agent.runtime.store_losses import LOSSES_OLDER
+from agent.runtime.store_rows import GENERATIONS_KEPT_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -38,36 +39,37 @@ class Moment:
         return self.ns
 
 
+class ReopenedStore(Store, Protocol):
+    """
+    A store, and what opening it found out.
+    """
+
+    boot_changed: bool
+
+
 class World(Protocol):
     """
     One state directory.
     """
 
     moment: Moment
-    store: Store
 
-    async def reopen(self, *, routes: Collection[str] = ("a", "b"), boot_id: str = "boot-1") -> Store:
+    @property
+    def store(self) -> ReopenedStore: ...
+
+    async def reopen(
+        self, *, routes: Collection[str] = ("a", "b"), boot_id: str = "boot-1"
+    ) -> object:
         """Open the store again, as a new process does."""
 
     async def close(self) -> None: ...
 
 
-@dataclass
-class Kept:
-    """
-    Everything a store gives back, for comparing two of them.
-    """
-
-    generations: list = field(default_factory=list)
-    routes: list = field(default_factory=list)
-    losses: list = field(default_factory=list)
-
-
-def generation(log: str = LOG, number: int = 0, **changes: object) -> GenerationRow:
+def generation(log: str = LOG, number: int = 0, **changes: Any) -> GenerationRow:
     """
     Return a generation's row.
     """
-    values = {
+    values: dict[str, Any] = {
         "log": log,
         "number": number,
         "head": bytes(range(16)),
@@ -82,7 +84,15 @@ def generation(log: str = LOG, number: int = 0, **changes: object) -> Generation
     return GenerationRow(**(values | changes))
 
 
-def loss(start: int, stop: int, *, rows: int = 0, log: str = LOG, reason: LossReason = LossReason.DELETED, **more: object) -> Loss:
+def loss(
+    start: int,
+    stop: int,
+    *,
+    rows: int = 0,
+    log: str = LOG,
+    reason: LossReason = LossReason.DELETED,
+    **more: Any,
+) -> Loss:
     """
     Return a loss of generation 3.
     """
@@ -132,7 +142,9 @@ class StoreContract:
         Two routes have cursors of their own in one Log.
         """
         await self.load(world, "a", "b")
-        await world.store.commit(Transaction("a", 1, cursors={LOG: cursor_at(0, 5)}, sink=SinkRows(1, 2)))
+        await world.store.commit(
+            Transaction("a", 1, cursors={LOG: cursor_at(0, 5)}, sink=SinkRows(1, 2))
+        )
         await world.store.commit(Transaction("b", 1, cursors={LOG: cursor_at(1, 6)}))
         await world.store.commit(Transaction("a", 2, forgotten=[LOG]))
         assert (await world.store.load_route("a", "sink-a")).cursors == {}
@@ -144,14 +156,21 @@ class StoreContract:
         A cursor given in the transaction that forgets its Log stays; forgetting what is unknown is nothing.
         """
         await self.load(world, "a")
-        await world.store.commit(Transaction("a", 1, cursors={LOG: cursor_at(0, 5)}, forgotten=[LOG, OTHER]))
+        await world.store.commit(
+            Transaction("a", 1, cursors={LOG: cursor_at(0, 5)}, forgotten=[LOG, OTHER])
+        )
         assert (await world.store.load_route("a", "sink-a")).cursors == {LOG: cursor_at(0, 5)}
 
     async def test_generations_come_back_in_order(self, world: World) -> None:
         """
         Generations are shared by all routes, ordered by Log and number, and the last row wins.
         """
-        rows = [generation(OTHER, 0), generation(LOG, 2), generation(LOG, 10), generation(ODD, 0, name="\udcff.gz", head=b"")]
+        rows = [
+            generation(OTHER, 0),
+            generation(LOG, 2),
+            generation(LOG, 10),
+            generation(ODD, 0, name="\udcff.gz", head=b""),
+        ]
         await self.load(world, "a")
         cursors = {row.log: cursor_at(row.number, 0) for row in rows}
         await world.store.commit(Transaction("a", 1, cursors=cursors, generations=rows))
@@ -169,19 +188,27 @@ class StoreContract:
         await self.load(world, "a", "b")
         rows = [generation(number=number) for number in range(50)]
         await world.store.commit(Transaction("b", 1, cursors={LOG: cursor_at(2, 0)}))
-        await world.store.commit(Transaction("a", 1, cursors={LOG: cursor_at(49, 0)}, generations=rows))
+        await world.store.commit(
+            Transaction("a", 1, cursors={LOG: cursor_at(49, 0)}, generations=rows)
+        )
         assert len(await world.store.load_generations()) == 50
         place = (StreamCursor(45, 0), StreamCursor(40, 0), StreamCursor(45, 0))
-        await world.store.commit(Transaction("b", 2, cursors={LOG: place}, generations=[generation(number=50)]))
+        await world.store.commit(
+            Transaction("b", 2, cursors={LOG: place}, generations=[generation(number=50)])
+        )
         numbers = [row.number for row in await world.store.load_generations()]
         assert numbers == list(range(40 - GENERATIONS_KEPT_MAX, 51))
 
-    async def test_generations_of_forgotten_logs_go_with_the_last_cursor(self, world: World) -> None:
+    async def test_generations_of_forgotten_logs_go_with_the_last_cursor(
+        self, world: World
+    ) -> None:
         """
         A Log is unknown again when no route has a cursor in it.
         """
         await self.load(world, "a", "b")
-        await world.store.commit(Transaction("a", 1, cursors={LOG: cursor_at(0, 0)}, generations=[generation()]))
+        await world.store.commit(
+            Transaction("a", 1, cursors={LOG: cursor_at(0, 0)}, generations=[generation()])
+        )
         await world.store.commit(Transaction("b", 1, cursors={LOG: cursor_at(0, 0)}))
         await world.store.commit(Transaction("a", 2, forgotten=[LOG]))
         assert await world.store.load_generations() == [generation()]
@@ -203,9 +230,20 @@ class StoreContract:
         Windows are inserted, replaced with their manifest, and removed; the sink's row stays until replaced.
         """
         sealed = Window("a", 7, 1000, 5)
-        listed = Window("a", 7, 1000, 5, (("dt=1/k1", "windows/7/0.parquet", 10, False), ("dt=2/k2", "windows/7/1.parquet", 20, True)))
+        listed = Window(
+            "a",
+            7,
+            1000,
+            5,
+            (
+                ("dt=1/k1", "windows/7/0.parquet", 10, False),
+                ("dt=2/k2", "windows/7/1.parquet", 20, True),
+            ),
+        )
         await self.load(world, "a", "b")
-        await world.store.commit(Transaction("a", 1, sink=SinkRows(7, 1000), windows=[Window("a", 12, 1, 1), sealed]))
+        await world.store.commit(
+            Transaction("a", 1, sink=SinkRows(7, 1000), windows=[Window("a", 12, 1, 1), sealed])
+        )
         await world.store.commit(Transaction("b", 1, windows=[Window("b", 7, 3, 3)]))
         await world.store.commit(Transaction("a", 2, windows=[listed]))
         await world.reopen()
@@ -232,10 +270,14 @@ class StoreContract:
         Cursors of one sink are no use to another; the message says what to do.
         """
         await self.load(world, "a")
-        await world.store.load_route("a", "sink-new")  # Nothing was committed: a first try with a wrong sink is forgiven.
+        await world.store.load_route(
+            "a", "sink-new"
+        )  # Nothing was committed: a first try with a wrong sink is forgiven.
         await world.store.commit(Transaction("a", 1))
         await world.reopen()
-        with pytest.raises(StopError, match=r"tailrace state reset a.*tailrace state rename a") as caught:
+        with pytest.raises(
+            StopError, match=r"tailrace state reset a.*tailrace state rename a"
+        ) as caught:
             await world.store.load_route("a", "sink-a")
         assert caught.value.exit_code == 78
         assert "sink-new" in str(caught.value)
@@ -246,10 +288,17 @@ class StoreContract:
         Losses that continue one another are one record with the later time.
         """
         await self.load(world, "a")
-        await world.store.commit(Transaction("a", 1, losses=[loss(0, 10, rows=1), loss(10, 30, rows=2), loss(40, 50, rows=1)]))
+        await world.store.commit(
+            Transaction(
+                "a", 1, losses=[loss(0, 10, rows=1), loss(10, 30, rows=2), loss(40, 50, rows=1)]
+            )
+        )
         await world.store.commit(Transaction("a", 2, losses=[loss(30, 35, rows=4)]))
         rows = await world.store.load_losses("a")
-        assert [(row.route, row.at_ns, row.loss) for row in rows] == [("a", 2, loss(0, 35, rows=7)), ("a", 1, loss(40, 50, rows=1))]
+        assert [(row.route, row.at_ns, row.loss) for row in rows] == [
+            ("a", 2, loss(0, 35, rows=7)),
+            ("a", 1, loss(40, 50, rows=1)),
+        ]
 
     @pytest.mark.parametrize(
         "second",
@@ -278,13 +327,17 @@ class StoreContract:
         A detail may hold anything, for example a path that is not UTF-8.
         """
         await self.load(world, "a")
-        await world.store.commit(Transaction("a", 1, losses=[loss(0, 1, detail="\udce9" + "x" * 5000, log=ODD)]))
+        await world.store.commit(
+            Transaction("a", 1, losses=[loss(0, 1, detail="\udce9" + "x" * 5000, log=ODD)])
+        )
         (row,) = await world.store.load_losses()
         assert row.loss.log == ODD
         assert row.loss.detail.startswith("\\udce9xx")
         assert len(row.loss.detail) < 600
 
-    async def test_losses_are_bounded_and_their_sums_are_not_lost(self, world: World, losses_kept_max: int) -> None:
+    async def test_losses_are_bounded_and_their_sums_are_not_lost(
+        self, world: World, losses_kept_max: int
+    ) -> None:
         """
         The oldest records make room; bytes, rows and how many they were stay known by reason.
         """
@@ -297,7 +350,9 @@ class StoreContract:
         rows = await world.store.load_losses("a")
         summed = [row for row in rows if row.loss.log == LOSSES_OLDER]
         assert rows[: len(summed)] == summed
-        assert [(row.loss.reason, row.at_ns, row.loss.detail[:2], row.loss.rows) for row in summed] == [
+        assert [
+            (row.loss.reason, row.at_ns, row.loss.detail[:2], row.loss.rows) for row in summed
+        ] == [
             ("deleted", 4, "3 ", 6),
             ("too_old", 3, "2 ", 4),
         ]
@@ -312,7 +367,13 @@ class StoreContract:
         await self.load(world, "a", "b")
         for route, log in (("a", LOG), ("b", OTHER)):
             await world.store.commit(
-                Transaction(route, 1, cursors={log: cursor_at(0, 1)}, generations=[generation(log)], losses=[loss(0, 1)])
+                Transaction(
+                    route,
+                    1,
+                    cursors={log: cursor_at(0, 1)},
+                    generations=[generation(log)],
+                    losses=[loss(0, 1)],
+                )
             )
         world.moment.ns += 30 * DAY_NS
         await world.reopen(routes=("b",))

@@ -13,18 +13,14 @@ from typing import TYPE_CHECKING
 from agent.core.checkpoint import GenerationRow, LossRow, RouteState, Transaction
 from agent.core.errors import StopError
 from agent.runtime.store import ROUTE_KEPT_S
-from agent.runtime.store_rows import (
-    GENERATIONS_KEPT_MAX,
-    LOSSES_KEPT_MAX,
-    changed_sink,
-    clean_detail,
-    dropped_losses,
-)
+from agent.runtime.store_losses import LOSSES_KEPT_MAX, clean_detail, dropped_losses
+from agent.runtime.store_rows import GENERATIONS_KEPT_MAX, changed_sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from agent.core.batch import Loss, LossReason
+    from agent.core.cursor import Cursor
 
 
 @dataclass(slots=True)
@@ -32,7 +28,9 @@ class _Route:
     sink_identity: str
     state: RouteState = field(default_factory=RouteState)
     losses: list[LossRow] = field(default_factory=list)
-    dropped: dict[LossReason, list[int]] = field(default_factory=dict)  # at_ns, records, bytes, rows
+    dropped: dict[LossReason, list[int]] = field(
+        default_factory=dict
+    )  # at_ns, records, bytes, rows
     removed_ns: int | None = None
     boot_id: str = ""
 
@@ -89,7 +87,9 @@ class StoreModel:
         """
         known = self._routes.setdefault(route, _Route(sink_identity))
         if known.sink_identity not in {"", sink_identity} and not known.state.first_start:
-            raise StopError(changed_sink("model", route, known.sink_identity, sink_identity), exit_code=78)
+            raise StopError(
+                changed_sink("model", route, known.sink_identity, sink_identity), exit_code=78
+            )
         known.sink_identity = sink_identity
         known.removed_ns = None
         self._loaded.add(route)
@@ -133,7 +133,8 @@ class StoreModel:
         for name, known in sorted(self._routes.items()):
             if route in {None, name}:
                 rows += [
-                    dropped_losses(name, at_ns, reason, *sums) for reason, (at_ns, *sums) in sorted(known.dropped.items())
+                    dropped_losses(name, at_ns, reason, records=records, size=size, rows=lost)
+                    for reason, (at_ns, records, size, lost) in sorted(known.dropped.items())
                 ]
                 rows += known.losses
         return rows
@@ -141,17 +142,28 @@ class StoreModel:
     def _prune(self, transaction: Transaction) -> None:
         for log in transaction.forgotten:
             if not self._cursors_in(log):
-                self._generations = {key: row for key, row in self._generations.items() if key[0] != log}
+                self._generations = {
+                    key: row for key, row in self._generations.items() if key[0] != log
+                }
         for log in {row.log for row in transaction.generations}:
             cursors = self._cursors_in(log)
             if cursors:
-                lowest = min(place.generation for cursor in cursors for place in cursor) - GENERATIONS_KEPT_MAX
+                lowest = (
+                    min(place.generation for cursor in cursors for place in cursor)
+                    - GENERATIONS_KEPT_MAX
+                )
                 self._generations = {
-                    key: row for key, row in self._generations.items() if key[0] != log or key[1] >= lowest
+                    key: row
+                    for key, row in self._generations.items()
+                    if key[0] != log or key[1] >= lowest
                 }
 
-    def _cursors_in(self, log: str) -> list:
-        return [route.state.cursors[log] for route in self._routes.values() if log in route.state.cursors]
+    def _cursors_in(self, log: str) -> list[Cursor]:
+        return [
+            route.state.cursors[log]
+            for route in self._routes.values()
+            if log in route.state.cursors
+        ]
 
     def _add_loss(self, route: _Route, transaction: Transaction, loss: Loss) -> None:
         loss = replace(loss, detail=clean_detail(loss.detail))
