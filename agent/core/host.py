@@ -129,8 +129,7 @@ class AwsClient(Protocol):
         """
         Send one signed request and read its answer.
 
-        *path* is percent-encoded and goes on the wire, and into the signature, as it is (S3 keys with
-        `=` in them); *query* is not encoded.  A redirect is returned, not followed.
+        *path* (of S3: `/bucket/key`) and *query* are not encoded.  A redirect is returned, not followed.
         Raises RetryError for what never reached an answer (connection, time-out, credentials: slow).
         """
 
