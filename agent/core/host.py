@@ -56,6 +56,9 @@ class Disk(Protocol):
         """Names in *directory* (symlinks followed; dangling ones left out) with their stat; OSError as it comes."""
 
     def stat(self, path: str) -> FileStat: ...
+    def resolve(self, path: str) -> str:
+        """*path* without symbolic links, as far as it exists."""
+
     def open(self, path: str) -> int:
         """A read-only descriptor (O_CLOEXEC | O_NONBLOCK | O_NOATIME where allowed)."""
 
@@ -78,8 +81,12 @@ class Watches(Protocol):
     def watch_directory(self, path: str) -> None: ...
     def forget_directory(self, path: str) -> None: ...
     def watch_file_once(self, path: str) -> None: ...
-    def events(self) -> AsyncIterator[tuple[str, str | None]]:
-        """Pairs of (watched path, name in it or None for the path itself); ("", None) after an overflow."""
+    def drain(self) -> list[tuple[str, str | None]]:
+        """
+        Return what happened since the last call, without waiting.
+
+        Pairs of (watched path, name in it or None for the path itself); ("", None) after an overflow.
+        """
 
 
 class Task(Protocol):
