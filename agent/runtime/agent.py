@@ -23,14 +23,20 @@ if TYPE_CHECKING:
     from agent.sources.reader import Reader
 
 
+#: Seconds before discovery is started again after an error.
+FOLLOW_RETRY_S = 1.0
+
+
 class Agent:
     """
     The routes of one configuration over one store.
     """
 
-    def __init__(self, config: Config, *, host: Host, store: Store, counters: Counters | None = None) -> None:
+    def __init__(self, config: Config, *, host: Host, store: Store, finite: bool = False) -> None:
         self.config = config
-        self.counters = counters or Counters()
+        self.counters = Counters()
+        #: Nobody writes the files any more: read them to their end (replay).
+        self.finite = finite
         self.budget = Budget(config.memory_budget_bytes, tuple(route.name for route in config.routes))
         self.files: dict[str, Files] = {}
         self.supervisors: list[Supervisor] = []
@@ -55,8 +61,10 @@ class Agent:
         self.supervisors = [self._supervisor(route) for route in self.config.routes]
         for files in self.files.values():
             await files.scan()
+            if self.finite:
+                files.freeze()
         async with asyncio.TaskGroup() as group:
-            followers = [group.create_task(files.run(), name=f"files.{name}") for name, files in self.files.items()]
+            followers = [group.create_task(self._follow(name), name=f"files.{name}") for name in self.files]
             routes = [group.create_task(item.run(), name=f"route.{item.name}") for item in self.supervisors]
             self._started.set()
             await asyncio.wait(routes)
@@ -77,6 +85,38 @@ class Agent:
         Whether every route is up.
         """
         return bool(self.supervisors) and all(supervisor.ready for supervisor in self.supervisors)
+
+    @property
+    def exhausted(self) -> bool:
+        """
+        Whether every route has read everything that is known.
+        """
+        routes = [supervisor.route for supervisor in self.supervisors]
+        return bool(routes) and all(route is not None and route.exhausted for route in routes)
+
+    @property
+    def bytes_known(self) -> int:
+        """
+        Bytes of all known files: what a replay has before it.
+        """
+        return sum(files.bytes_known() for files in self.files.values())
+
+    async def _follow(self, name: str) -> None:
+        """
+        Keep discovery and the tick going: an error in them must not end the routes.
+        """
+        while True:
+            try:
+                await self.files[name].run()
+            except Exception as error:
+                # Told and tried again: what is already known goes on being read meanwhile.
+                self._host.tell(
+                    "discovery_failed",
+                    f"source {name} failed and goes on in {FOLLOW_RETRY_S:g} s: {type(error).__name__}: {error}",
+                    level="error",
+                    source=name,
+                )
+            await self._host.clock.sleep(FOLLOW_RETRY_S)
 
     def _supervisor(self, route: RouteConfig) -> Supervisor:
         settings = RouteSettings(

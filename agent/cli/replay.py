@@ -1,0 +1,108 @@
+"""
+`tailrace replay`: read given files to their end through the configured routes, then report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+import uvloop
+
+from agent.config import load
+from agent.runtime.own_log import OwnLog
+from agent.runtime.replay import run_replay
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+
+    from agent.runtime.replay import Report
+
+_MIB = 1 << 20
+
+
+def main(args: argparse.Namespace) -> int:
+    """
+    Replay files.  Exit codes: 0 everything delivered, 1 something was rejected or lost, 66 no such file.
+    """
+    config = load(args.config)
+    own_log = OwnLog(format="text", level="warning")
+    with (
+        _progress() as progress,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        report = runner.run(
+            run_replay(config, args.paths, own_log, state_dir=args.state, progress=progress)
+        )
+    if args.report:
+        _write(args.report, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    _print(report)
+    return int(any(route.rejected or route.lost for route in report.routes.values()))
+
+
+def _print(report: Report) -> None:
+    out = sys.stdout.write
+    out(
+        f"read {report.bytes_in / _MIB:,.1f} MiB, {report.lines_in:,} lines "
+        f"at {report.throughput_bytes_s / _MIB:,.0f} MiB/s\n"
+    )
+    for name, route in report.routes.items():
+        out(
+            f"  {name}: {route.events_out:,} events out, {route.bytes_out / _MIB:,.1f} MiB, "
+            f"{route.wire_bytes / _MIB:,.1f} MiB on the wire in {route.requests:,} requests, "
+            f"{route.rejected:,} rejected, {route.lost:,} bytes lost\n"
+        )
+        if route.rejected_too_old:
+            out(
+                f"  warning: {name}: {route.rejected_too_old:,} lines are older than CloudWatch takes "
+                "(14 days, or the retention of their group); send old files to a Parquet route\n"
+            )
+    out(
+        f"wall {report.wall_s:.2f} s (start-up {report.startup_s:.2f} s), CPU {report.cpu_s:.2f} s "
+        f"with children (start-up {report.startup_cpu_s:.2f} s), "
+        f"peak {report.rss_peak_bytes / _MIB:,.0f} MiB\n"
+    )
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None] | None]:
+    """
+    Give a function that draws a progress bar; None where stderr is not a terminal.
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console  # noqa: PLC0415 - only for a person at a terminal
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("replay", total=None)
+
+        def draw(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total or None)
+
+        yield draw
+
+
+def _write(path: str, content: bytes) -> None:
+    """
+    Replace the file at *path* whole: a reader sees the old report or the new one.
+    """
+    temporary = f"{path}.tmp"
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
