@@ -15,7 +15,7 @@ neither hold back nor lose rows of another:
 
 A stream's place is where its first unresolved or open row begins.  Reading resumes at the lowest of
 the three places, and the parser skips every line of a stream that starts below that stream's place.
-So a place is always the start of a line, except in mode `LINE_REST`.
+So a place is always the start of a line, except in the two modes `LINE_…REST`.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ class StreamMode(IntEnum):
     #: They are the middle of a physical line that was cut at `line_bytes_max`: discard up to and
     #: including the next newline.
     LINE_REST = 2
+    #: As LINE_REST, and then as PIECES_REST: the cut line was a `P`, or its stream was discarding.
+    LINE_PIECES_REST = 3
 
 
 class StreamCursor(NamedTuple):
