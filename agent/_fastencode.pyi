@@ -22,14 +22,15 @@ class Order:
 def order_rows(parts: Sequence[Columns]) -> Order: ...
 
 class Encoded(NamedTuple):
-    stop: int  # index into the Order of the first row that was not encoded
+    stop: int  # index into the Order of the first row that was not encoded to its end
+    stop_byte: int  # how much of that row's message was: pass both on, as start and start_byte
     events: int  # events written (a split row is several)
     event_bytes: int  # what CloudWatch counts: UTF-8 bytes of the messages + 26 an event
     time_first_ms: int
     time_last_ms: int
     split: int  # rows that became several events
     truncated: int  # rows whose text was cut to fit one event
-    part_rows: list[int]  # rows encoded, per part
+    part_rows: list[int]  # rows encoded to their end, per part
     event_parts: bytes  # int32 per event: its part
     event_offsets: bytes  # int64 per event: file offset of its row
 
@@ -47,6 +48,7 @@ class Body:
         order: Order,
         start: int,
         *,
+        start_byte: int = 0,
         format: int,
         events_max: int = 10_000,
         event_bytes_max: int = 1_048_550,
