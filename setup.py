@@ -28,7 +28,7 @@ from setuptools import Extension, setup
 DEBUG = os.environ.get("TAILRACE_DEBUG", "") not in {"", "0"}
 ANNOTATE = os.environ.get("TAILRACE_ANNOTATE", "") not in {"", "0"}
 
-MODULES = ("_fastjson", "_fastline", "_fastparse")
+MODULES = ("_fastjson", "_fastline", "_fastparse", "_fastencode")
 HEADERS = ["agent/_simd.h", "agent/_fastjson.pxd", "agent/_fastline.pxd", "agent/_fastparse.pxd"]
 
 COMPILE = ["-std=c11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-missing-field-initializers"]
@@ -50,7 +50,6 @@ DIRECTIVES = {
     "warn.unreachable": True,
     "warn.maybe_uninitialized": False,
     "warn.unused": True,
-    "warn.unused_result": True,
     "show_performance_hints": True,
 }
 

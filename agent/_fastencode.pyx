@@ -1,0 +1,772 @@
+"""
+Columns to wire bytes and to column buffers.  `_reference.py` is the specification, `_fastencode.pyi`
+the contract.
+
+`Body.rows_write` is the loop.  An event is written speculatively behind what is there, and taken back
+where it would pass a limit: what a message comes to is known only once it is escaped.
+"""
+
+from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
+from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint16_t
+from libc.string cimport memcpy, strlen
+
+from typing import NamedTuple
+
+cimport cython
+
+from agent._fastjson cimport (
+    ESCAPE_NONE, ESCAPE_ONCE, ESCAPE_TWICE, ESCAPED_BYTES_MAX, SIMD_PADDING, Escape, escape_measure,
+    escape_write, json_space, json_value_end,
+)
+from agent._fastparse cimport FLAG_PARTIAL, FLAG_STREAM_MASK, FLAG_TRUNCATED, Columns, Rows
+
+cpdef enum:
+    MESSAGE_BARE = 0
+    MESSAGE_CONTAINER_INSIGHTS = 1
+
+cdef enum:
+    NS_PER_MS = 1_000_000
+    # CloudWatch counts 26 bytes an event on top of its message (facts: batch bytes).
+    EVENT_OVERHEAD_BYTES = 26
+    # A record without its log and its resource is about 100 bytes; the mark and a word must fit too.
+    EVENT_BYTES_MIN = 256
+    # Above this, the room for a message is measured first instead of assuming the worst.
+    MEASURE_BYTES = 16_384
+    # `{"timestamp":…,"message":"` and `"}`, and the fixed text of a record.
+    FRAME_BYTES = 256
+    BODY_END_BYTES = 2
+
+
+cdef int64_t TIME_MS_13 = 1_000_000_000_000  # the first time of 13 digits
+
+
+class Encoded(NamedTuple):
+    """
+    What one `encode` call wrote.
+    """
+
+    stop: int
+    stop_byte: int
+    events: int
+    event_bytes: int
+    time_first_ms: int
+    time_last_ms: int
+    split: int
+    truncated: int
+    part_rows: list
+    event_parts: bytes
+    event_offsets: bytes
+
+
+class Staged(NamedTuple):
+    """
+    Column buffers of rows, ready for staging.
+    """
+
+    rows: int
+    time_ns: bytes
+    offset: bytes
+    flags: bytes
+    message_ends: bytes
+    messages: bytes
+
+
+cdef struct Ref:
+    int64_t time_ms
+    int32_t part
+    int32_t row
+
+
+# One part of a call: the columns' pointers, and its resource.
+cdef struct Part:
+    const uint8_t* bytes
+    Rows* table
+    const uint8_t* resource
+    Py_ssize_t resource_len
+    Py_ssize_t resource_of  # The part that owns the escaped form: equal resources share it.
+    uint8_t* escaped
+    Py_ssize_t escaped_len
+    int64_t rows_written
+
+
+cdef struct Limits:
+    int64_t events
+    int64_t event_bytes
+    int64_t batch_bytes
+    int64_t span_ms
+    int64_t valid_from_ms
+    int64_t valid_until_ms
+
+
+# What a call has written so far.
+cdef struct Sum:
+    int64_t events
+    int64_t event_bytes
+    int64_t time_first_ms
+    int64_t time_last_ms
+    int64_t split
+    int64_t truncated
+    Py_ssize_t stop
+    Py_ssize_t stop_byte
+
+
+# Text as it stands in the body, and the bytes of the message that it stands for.
+cdef struct Literal:
+    const char* text
+    Py_ssize_t length
+    int64_t decoded
+
+
+cdef Literal literal(const char* text) noexcept nogil:
+    cdef Literal made
+    cdef Py_ssize_t index
+    made.text = text
+    made.length = <Py_ssize_t>strlen(text)
+    made.decoded = made.length
+    for index in range(made.length):
+        if text[index] == c'\\':
+            made.decoded -= 1
+    return made
+
+
+cdef Literal RECORD_TIME = literal(b'{\\"time\\":\\"')
+# By stream (stderr or not) and tag (P or not).
+cdef Literal[2][2] RECORD_STREAM
+RECORD_STREAM[0][0] = literal(b'\\",\\"stream\\":\\"stdout\\",\\"_p\\":\\"F\\",\\"log\\":\\"')
+RECORD_STREAM[0][1] = literal(b'\\",\\"stream\\":\\"stdout\\",\\"_p\\":\\"P\\",\\"log\\":\\"')
+RECORD_STREAM[1][0] = literal(b'\\",\\"stream\\":\\"stderr\\",\\"_p\\":\\"F\\",\\"log\\":\\"')
+RECORD_STREAM[1][1] = literal(b'\\",\\"stream\\":\\"stderr\\",\\"_p\\":\\"P\\",\\"log\\":\\"')
+cdef Literal RECORD_LOG_END = literal(b'\\"')
+cdef Literal RECORD_PROCESSED = literal(b',\\"log_processed\\":')
+cdef Literal RECORD_END = literal(b"}")
+cdef Literal MARK = literal(b" [truncated]")
+
+
+cdef inline uint8_t* literal_write(uint8_t* target, const Literal* text) noexcept nogil:
+    memcpy(target, text.text, text.length)
+    return target + text.length
+
+
+cdef inline uint8_t* digits_write(uint8_t* target, int64_t value, int width) noexcept nogil:
+    # Decimal, filled with zeros to `width`.
+    cdef int index
+    for index in range(width - 1, -1, -1):
+        target[index] = <uint8_t>(c'0' + value % 10)
+        value //= 10
+    return target + width
+
+
+cdef inline uint8_t* integer_write(uint8_t* target, int64_t value) noexcept nogil:
+    cdef int width = 1
+    cdef int64_t rest = value // 10
+    if value - TIME_MS_13 < 9 * TIME_MS_13 and value >= TIME_MS_13:
+        return digits_write(target, value, 13)  # 2001 to 2286
+    while rest:
+        width += 1
+        rest //= 10
+    return digits_write(target, value, width)
+
+
+cdef uint8_t* time_write(uint8_t* target, int64_t time_ns) noexcept nogil:
+    # 2026-11-22T19:00:01.123456789Z; the calendar as in _fastline, backwards.
+    cdef int64_t seconds = time_ns // 1_000_000_000
+    cdef int64_t shifted = seconds // 86_400 + 719_468
+    cdef int64_t of_day = seconds % 86_400
+    cdef int64_t era = shifted // 146_097
+    cdef int64_t day_of_era = shifted - era * 146_097
+    cdef int64_t year_of_era = (
+        day_of_era - day_of_era // 1_460 + day_of_era // 36_524 - day_of_era // 146_096
+    ) // 365
+    cdef int64_t day_of_year = (
+        day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+    )
+    cdef int64_t shifted_month = (5 * day_of_year + 2) // 153
+    cdef int64_t month = shifted_month + (3 if shifted_month < 10 else -9)
+    target = digits_write(target, year_of_era + era * 400 + (1 if month <= 2 else 0), 4)
+    target[0] = c'-'
+    target = digits_write(target + 1, month, 2)
+    target[0] = c'-'
+    target = digits_write(target + 1, day_of_year - (153 * shifted_month + 2) // 5 + 1, 2)
+    target[0] = c'T'
+    target = digits_write(target + 1, of_day // 3_600, 2)
+    target[0] = c':'
+    target = digits_write(target + 1, of_day // 60 % 60, 2)
+    target[0] = c':'
+    target = digits_write(target + 1, of_day % 60, 2)
+    target[0] = c'.'
+    target = digits_write(target + 1, time_ns % 1_000_000_000, 9)
+    target[0] = c'Z'
+    return target + 1
+
+
+@cython.final
+cdef class Order:
+    """
+    Rows of several Columns in sending order: by time in milliseconds, stable.
+    """
+
+    cdef Py_ssize_t count
+    cdef Ref* refs  # NULL: as they come
+
+    def __init__(self):
+        raise TypeError("an order comes from order_rows")
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.refs)
+
+    def __len__(self):
+        return self.count
+
+
+cdef void runs_merge(
+    const Ref* source, Ref* target, Py_ssize_t left, Py_ssize_t middle, Py_ssize_t right,
+) noexcept nogil:
+    # Merge two neighbouring runs; of equals, those of the left one first.
+    cdef Py_ssize_t one = left
+    cdef Py_ssize_t two = middle
+    cdef Py_ssize_t index
+    for index in range(left, right):
+        if one < middle and (two >= right or source[one].time_ms <= source[two].time_ms):
+            target[index] = source[one]
+            one += 1
+        else:
+            target[index] = source[two]
+            two += 1
+
+
+cdef Ref* refs_sort(Ref* refs, Ref* spare, Py_ssize_t* starts, Py_ssize_t count) noexcept nogil:
+    # Natural merge sort: the parts are sorted runs already, or nearly.  Returns which one is sorted.
+    cdef Py_ssize_t runs = 1
+    cdef Py_ssize_t index, left, middle, right
+    starts[0] = 0
+    for index in range(1, count):
+        if refs[index].time_ms < refs[index - 1].time_ms:
+            starts[runs] = index
+            runs += 1
+    while runs > 1:
+        index = 0
+        while index < runs:
+            left = starts[index]
+            middle = starts[index + 1] if index + 1 < runs else count
+            right = starts[index + 2] if index + 2 < runs else count
+            runs_merge(refs, spare, left, middle, right)
+            starts[index // 2] = left
+            index += 2
+        runs = (runs + 1) // 2
+        refs, spare = spare, refs
+    return refs
+
+
+cdef bint parts_sorted(const Part* parts, Py_ssize_t parts_len) noexcept nogil:
+    cdef int64_t last = INT64_MIN
+    cdef int64_t time_ms
+    cdef Py_ssize_t part, row
+    for part in range(parts_len):
+        for row in range(parts[part].table.count):
+            time_ms = parts[part].table.time_ns[row] // NS_PER_MS
+            if time_ms < last:
+                return False
+            last = time_ms
+    return True
+
+
+cdef void refs_fill(Ref* refs, const Part* parts, Py_ssize_t parts_len) noexcept nogil:
+    cdef Py_ssize_t part, row
+    for part in range(parts_len):
+        for row in range(parts[part].table.count):
+            refs.time_ms = parts[part].table.time_ns[row] // NS_PER_MS
+            refs.part = <int32_t>part
+            refs.row = <int32_t>row
+            refs += 1
+
+
+cdef Part* parts_new(list columns_of, list resources) except NULL:
+    # The lists keep the memory alive that the parts point to.
+    cdef Py_ssize_t count = len(columns_of)
+    cdef Part* parts = <Part*>PyMem_RawCalloc(count + 1, sizeof(Part))
+    cdef Py_ssize_t index
+    cdef Columns columns
+    cdef bytes resource
+    if parts == NULL:
+        raise MemoryError
+    try:
+        for index in range(count):
+            columns = columns_of[index]
+            parts[index].bytes = columns.bytes
+            parts[index].table = &columns.table
+            parts[index].resource_of = index
+            if resources is None:
+                continue
+            resource = resources[index]
+            parts[index].resource = <const uint8_t*>PyBytes_AS_STRING(resource)
+            parts[index].resource_len = len(resource)
+            if index and resource is resources[index - 1]:
+                parts[index].resource_of = parts[index - 1].resource_of
+    except BaseException:
+        PyMem_RawFree(parts)
+        raise
+    return parts
+
+
+cdef void parts_free(Part* parts, Py_ssize_t count) noexcept:
+    cdef Py_ssize_t index
+    for index in range(count):
+        PyMem_RawFree(parts[index].escaped)
+    PyMem_RawFree(parts)
+
+
+def order_rows(parts) -> Order:
+    cdef list columns_of = list(parts)
+    cdef Py_ssize_t parts_len = len(columns_of)
+    cdef Part* views = parts_new(columns_of, None)
+    cdef Order order = Order.__new__(Order)
+    cdef Ref* refs = NULL
+    cdef Ref* spare = NULL
+    cdef Py_ssize_t* starts = NULL
+    cdef Py_ssize_t part
+    try:
+        for part in range(parts_len):
+            order.count += views[part].table.count
+        if parts_sorted(views, parts_len):
+            return order
+        refs = <Ref*>PyMem_RawMalloc(order.count * sizeof(Ref))
+        spare = <Ref*>PyMem_RawMalloc(order.count * sizeof(Ref))
+        starts = <Py_ssize_t*>PyMem_RawMalloc((order.count + 1) * sizeof(Py_ssize_t))
+        if refs == NULL or spare == NULL or starts == NULL:
+            raise MemoryError
+        refs_fill(refs, views, parts_len)
+        order.refs = refs_sort(refs, spare, starts, order.count)
+        if order.refs == refs:
+            refs = NULL
+        else:
+            spare = NULL
+        return order
+    finally:
+        PyMem_RawFree(refs)
+        PyMem_RawFree(spare)
+        PyMem_RawFree(starts)
+        parts_free(views, parts_len)
+
+
+cdef Py_ssize_t object_start(const uint8_t* text, Py_ssize_t length, Py_ssize_t* stop) noexcept nogil:
+    # Where the message's JSON object begins, if it is one, complete and not empty; or -1.
+    cdef const uint8_t* end = text + length
+    cdef const uint8_t* begin = json_space(text, end)
+    cdef const uint8_t* after
+    if begin >= end or begin[0] != c'{':
+        return -1
+    after = json_value_end(begin, end)
+    if after == NULL or json_space(after, end) != end or json_space(begin + 1, end)[0] == c'}':
+        return -1
+    stop[0] = after - text
+    return begin - text
+
+
+@cython.final
+cdef class Body:
+    """
+    One PutLogEvents body in a buffer that is reused; readable through the buffer protocol.
+    """
+
+    cdef uint8_t* bytes
+    cdef Py_ssize_t length
+    cdef Py_ssize_t capacity
+    cdef int exports
+    cdef int32_t* event_parts
+    cdef int64_t* event_offsets
+    cdef Py_ssize_t events_capacity
+    # Of the running call.
+    cdef Part* parts
+    cdef Limits limits
+    cdef Sum sum
+
+    def __cinit__(self, Py_ssize_t capacity = 1_310_720):
+        if capacity < 0:
+            raise ValueError(f"body of {capacity} bytes")
+        self.bytes = <uint8_t*>PyMem_RawMalloc(capacity + SIMD_PADDING)
+        if self.bytes == NULL:
+            raise MemoryError
+        self.capacity = capacity
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.bytes)
+        PyMem_RawFree(self.event_parts)
+        PyMem_RawFree(self.event_offsets)
+
+    def __len__(self):
+        return self.length
+
+    def __getbuffer__(self, Py_buffer* view, int flags):
+        PyBuffer_FillInfo(view, self, self.bytes, self.length, True, flags)
+        self.exports += 1
+
+    def __releasebuffer__(self, Py_buffer* view):
+        self.exports -= 1
+
+    def encode(
+        self, bytes head, parts, resources, Order order, Py_ssize_t start, *,
+        Py_ssize_t start_byte = 0,
+        int format,
+        int64_t events_max = 10_000,
+        int64_t event_bytes_max = 1_048_550,
+        int64_t batch_bytes_max = 1_048_576,
+        int64_t span_ms_max = 86_400_000,
+        int64_t valid_from_ms,
+        int64_t valid_until_ms,
+    ) -> Encoded:
+        cdef list columns_of = list(parts)
+        cdef list resource_of = list(resources)
+        cdef Py_ssize_t parts_len = len(columns_of)
+        cdef Py_ssize_t part
+        cdef int64_t rows = 0
+        if self.exports:
+            raise BufferError("the body is still exported: it is being sent")
+        if format != MESSAGE_BARE and format != MESSAGE_CONTAINER_INSIGHTS:
+            raise ValueError(f"format {format}: expected MESSAGE_BARE or MESSAGE_CONTAINER_INSIGHTS")
+        if len(resource_of) != parts_len:
+            raise ValueError(f"{len(resource_of)} resources for {parts_len} parts")
+        if not 0 <= start < order.count:
+            raise ValueError(f"start {start}: the order has {order.count} rows")
+        if events_max < 1 or event_bytes_max < EVENT_BYTES_MIN:
+            raise ValueError(f"limits: at least 1 event, {EVENT_BYTES_MIN} bytes an event")
+        if event_bytes_max + EVENT_OVERHEAD_BYTES > batch_bytes_max:
+            raise ValueError(f"event_bytes_max {event_bytes_max}: does not fit into a batch")
+        self.parts = parts_new(columns_of, resource_of)
+        try:
+            for part in range(parts_len):
+                rows += self.parts[part].table.count
+            if rows != order.count:
+                raise ValueError(f"an order of {order.count} rows, parts of {rows}")
+            self.limits = Limits(
+                events_max, event_bytes_max, batch_bytes_max, span_ms_max,
+                valid_from_ms, valid_until_ms,
+            )
+            self.sum = Sum(0, 0, 0, 0, 0, 0, start, start_byte)
+            self.length = 0
+            self.reserve(len(head))
+            memcpy(self.bytes, PyBytes_AS_STRING(head), len(head))
+            self.length = len(head)
+            self.rows_write(order.refs, order.count, format)
+            self.reserve(BODY_END_BYTES)
+            memcpy(self.bytes + self.length, b"]}", BODY_END_BYTES)
+            self.length += BODY_END_BYTES
+            return Encoded(
+                self.sum.stop, self.sum.stop_byte, self.sum.events, self.sum.event_bytes,
+                self.sum.time_first_ms, self.sum.time_last_ms, self.sum.split, self.sum.truncated,
+                [self.parts[part].rows_written for part in range(parts_len)],
+                PyBytes_FromStringAndSize(<char*>self.event_parts, self.sum.events * 4),
+                PyBytes_FromStringAndSize(<char*>self.event_offsets, self.sum.events * 8),
+            )
+        finally:
+            parts_free(self.parts, parts_len)
+            self.parts = NULL
+
+    cdef int reserve(self, Py_ssize_t size) except -1 nogil:
+        # Make room for `size` more bytes; pointers into the body end here.
+        cdef Py_ssize_t needed = self.length + size
+        cdef uint8_t* memory
+        if needed > self.capacity:
+            needed += needed // 4
+            memory = <uint8_t*>PyMem_RawRealloc(self.bytes, needed + SIMD_PADDING)
+            if memory == NULL:
+                with gil:
+                    raise MemoryError
+            self.bytes = memory
+            self.capacity = needed
+        return 0
+
+    cdef int events_reserve(self) except -1 nogil:
+        cdef Py_ssize_t capacity = self.events_capacity * 2 + 64
+        cdef int32_t* parts
+        cdef int64_t* offsets
+        if self.sum.events < self.events_capacity:
+            return 0
+        parts = <int32_t*>PyMem_RawRealloc(self.event_parts, capacity * 4)
+        if parts != NULL:
+            self.event_parts = parts
+        offsets = <int64_t*>PyMem_RawRealloc(self.event_offsets, capacity * 8)
+        if offsets != NULL:
+            self.event_offsets = offsets
+        if parts == NULL or offsets == NULL:
+            with gil:
+                raise MemoryError
+        self.events_capacity = capacity
+        return 0
+
+    cdef int rows_write(self, const Ref* refs, Py_ssize_t count, int format) except -1 nogil:
+        cdef Sum* sum_ = &self.sum
+        cdef Py_ssize_t part = 0
+        cdef Py_ssize_t row = sum_.stop
+        cdef int64_t time_ms
+        cdef int age = 0
+        cdef bint done
+        if refs == NULL:
+            while row >= self.parts[part].table.count:
+                row -= self.parts[part].table.count
+                part += 1
+        while sum_.stop < count:
+            if refs != NULL:
+                part, row, time_ms = refs[sum_.stop].part, refs[sum_.stop].row, refs[sum_.stop].time_ms
+            else:
+                while row == self.parts[part].table.count:
+                    row = 0
+                    part += 1
+                time_ms = self.parts[part].table.time_ns[row] // NS_PER_MS
+            if sum_.events == 0:
+                sum_.time_first_ms = time_ms
+                age = self.age(time_ms)
+            elif (
+                sum_.events >= self.limits.events
+                or time_ms - sum_.time_first_ms >= self.limits.span_ms
+                or self.age(time_ms) != age
+            ):
+                break
+            if format == MESSAGE_BARE:
+                done = self.bare_write(part, row, time_ms)
+            else:
+                done = self.record_write(part, row, time_ms)
+            if sum_.events:
+                sum_.time_last_ms = time_ms
+            if not done:
+                break
+            self.parts[part].rows_written += 1
+            sum_.stop += 1
+            sum_.stop_byte = 0
+            row += 1
+        return 0
+
+    cdef inline int age(self, int64_t time_ms) noexcept nogil:
+        if time_ms < self.limits.valid_from_ms:
+            return -1
+        return 1 if time_ms > self.limits.valid_until_ms else 0
+
+    cdef inline uint8_t* event_begin(self, int64_t time_ms) noexcept nogil:
+        cdef uint8_t* target = self.bytes + self.length
+        if self.sum.events:
+            target[0] = c','
+            target += 1
+        memcpy(target, b'{"timestamp":', 13)
+        target = integer_write(target + 13, time_ms)
+        memcpy(target, b',"message":"', 12)
+        return target + 12
+
+    cdef inline int event_end(
+        self, uint8_t* target, int64_t decoded, Py_ssize_t part, Py_ssize_t row,
+    ) except -1 nogil:
+        # Take the event in, and return True; or leave it where nothing counts it.
+        decoded += EVENT_OVERHEAD_BYTES
+        if self.sum.event_bytes + decoded > self.limits.batch_bytes:
+            return False
+        target[0] = c'"'
+        target[1] = c'}'
+        self.length = target + 2 - self.bytes
+        self.events_reserve()
+        self.event_parts[self.sum.events] = <int32_t>part
+        self.event_offsets[self.sum.events] = self.parts[part].table.offset[row]
+        self.sum.events += 1
+        self.sum.event_bytes += decoded
+        return True
+
+    cdef int bare_write(self, Py_ssize_t part, Py_ssize_t row, int64_t time_ms) except -1 nogil:
+        # The line: one event, or several where it is too long for one.
+        cdef const Rows* table = self.parts[part].table
+        cdef const uint8_t* text = self.parts[part].bytes + table.message_start[row]
+        cdef Py_ssize_t length = table.message_len[row]
+        cdef Py_ssize_t position = self.sum.stop_byte
+        cdef Py_ssize_t kept
+        cdef bint marked = (table.flags[row] & FLAG_TRUNCATED) != 0
+        cdef bint done = False
+        cdef int64_t decoded, written
+        cdef uint8_t* target
+        if position and (position < 0 or position > length or (position == length and not marked)):
+            with gil:
+                raise ValueError(f"start_byte {position}: the message has {length} bytes")
+        while not done:
+            if self.sum.events >= self.limits.events:
+                return False
+            kept = length - position
+            written = kept * ESCAPED_BYTES_MAX
+            # Three bytes are the most that one byte stands for: U+FFFD.
+            if kept * 3 > self.limits.event_bytes or kept > MEASURE_BYTES:
+                kept = escape_measure(
+                    text + position, kept, ESCAPE_ONCE, self.limits.event_bytes, &written
+                )
+            self.reserve(FRAME_BYTES + written)
+            target = self.event_begin(time_ms)
+            decoded = 0
+            target = escape_write(target, text + position, kept, ESCAPE_ONCE, &decoded)
+            done = position + kept == length
+            if done and marked:
+                if decoded + MARK.decoded <= self.limits.event_bytes:
+                    target = literal_write(target, &MARK)
+                    decoded += MARK.decoded
+                else:
+                    done = False  # The mark is an event of its own.
+            if decoded == 0:
+                target[0] = c' '  # A message has at least one character.
+                target += 1
+                decoded = 1
+            if not self.event_end(target, decoded, part, row):
+                return False
+            position += kept
+            self.sum.split += done and self.sum.stop_byte > 0
+            self.sum.stop_byte = position
+        return True
+
+    cdef int resource_escape(self, Part* part) except -1 nogil:
+        # Once per part and call.  A copy comes first: a bytes object has no padding behind it.
+        cdef uint8_t* padded
+        cdef int64_t decoded = 0
+        if part.escaped != NULL:
+            return 0
+        padded = <uint8_t*>PyMem_RawMalloc(part.resource_len + SIMD_PADDING)
+        part.escaped = <uint8_t*>PyMem_RawMalloc(
+            part.resource_len * ESCAPED_BYTES_MAX + SIMD_PADDING
+        )
+        if padded == NULL or part.escaped == NULL:
+            PyMem_RawFree(padded)
+            with gil:
+                raise MemoryError
+        memcpy(padded, part.resource, part.resource_len)
+        part.escaped_len = escape_write(
+            part.escaped, padded, part.resource_len, ESCAPE_ONCE, &decoded
+        ) - part.escaped
+        PyMem_RawFree(padded)
+        return 0
+
+    cdef int record_write(self, Py_ssize_t part, Py_ssize_t row, int64_t time_ms) except -1 nogil:
+        # Fluent Bit's record.
+        cdef const Rows* table = self.parts[part].table
+        cdef Part* owner = &self.parts[self.parts[part].resource_of]
+        cdef const uint8_t* text = self.parts[part].bytes + table.message_start[row]
+        cdef Py_ssize_t length = table.message_len[row]
+        cdef int flags = table.flags[row]
+        cdef bint marked = (flags & FLAG_TRUNCATED) != 0
+        cdef const Literal* stream = &RECORD_STREAM[(flags & FLAG_STREAM_MASK) == 2][
+            (flags & FLAG_PARTIAL) != 0
+        ]
+        cdef int64_t written = length * ESCAPED_BYTES_MAX
+        cdef int64_t decoded, before, fixed
+        cdef Py_ssize_t object_begin = -1
+        cdef Py_ssize_t object_stop = 0
+        cdef uint8_t* target
+        cdef uint8_t* mark
+        self.resource_escape(owner)
+        fixed = RECORD_LOG_END.decoded + owner.resource_len + RECORD_END.decoded
+        if length > MEASURE_BYTES:
+            escape_measure(text, length, ESCAPE_TWICE, INT64_MAX, &written)
+        # An object is written once more, escaped once: never more than twice.
+        self.reserve(FRAME_BYTES + owner.escaped_len + written * 2)
+        target = self.event_begin(time_ms)
+        decoded = 0
+        target = self.record_head(target, part, row, stream, &decoded)
+        before = decoded
+        mark = target
+        target = escape_write(target, text, length, ESCAPE_TWICE, &decoded)
+        if marked:
+            target = literal_write(target, &MARK)
+            decoded += MARK.decoded
+        if decoded + fixed > self.limits.event_bytes:
+            target = self.record_cut(mark, text, length, before, owner, &decoded)
+            if not self.event_end(target, decoded, part, row):
+                return False
+            self.sum.truncated += 1
+            return True
+        target = literal_write(target, &RECORD_LOG_END)
+        if not marked:
+            object_begin = object_start(text, length, &object_stop)
+        if object_begin >= 0:
+            mark = target
+            before = decoded
+            target = literal_write(target, &RECORD_PROCESSED)
+            decoded += RECORD_PROCESSED.decoded
+            target = escape_write(
+                target, text + object_begin, object_stop - object_begin, ESCAPE_ONCE, &decoded
+            )
+            if decoded + fixed > self.limits.event_bytes:
+                target = mark
+                decoded = before
+        memcpy(target, owner.escaped, owner.escaped_len)
+        target = literal_write(target + owner.escaped_len, &RECORD_END)
+        return self.event_end(target, decoded + fixed, part, row)
+
+    cdef inline uint8_t* record_head(
+        self, uint8_t* target, Py_ssize_t part, Py_ssize_t row, const Literal* stream,
+        int64_t* decoded,
+    ) noexcept nogil:
+        # From the opening brace to the opening quote of the log.
+        cdef const Rows* table = self.parts[part].table
+        cdef Py_ssize_t time_len = table.time_len[row]
+        cdef uint8_t* time
+        target = time = literal_write(target, &RECORD_TIME)
+        if time_len:
+            memcpy(target, self.parts[part].bytes + table.time_start[row], time_len)
+            target += time_len
+        else:
+            target = time_write(target, table.time_ns[row])
+        decoded[0] += RECORD_TIME.decoded + (target - time) + stream.decoded
+        return literal_write(target, stream)
+
+    cdef uint8_t* record_cut(
+        self, uint8_t* target, const uint8_t* text, Py_ssize_t length, int64_t head,
+        const Part* owner, int64_t* decoded,
+    ) noexcept nogil:
+        # The log that is too long, cut to what fits with its mark; the rest of the record behind it.
+        cdef Py_ssize_t resource_len = owner.resource_len
+        cdef Py_ssize_t escaped_len = owner.escaped_len
+        cdef int64_t fixed = head + MARK.decoded + RECORD_LOG_END.decoded + RECORD_END.decoded
+        cdef int64_t written
+        cdef Py_ssize_t kept
+        if fixed + resource_len > self.limits.event_bytes:
+            resource_len = escaped_len = 0  # Labels that fill an event leave the log its place.
+        fixed += resource_len
+        kept = escape_measure(
+            text, length, ESCAPE_TWICE, self.limits.event_bytes - fixed, &written
+        )
+        decoded[0] = fixed
+        target = escape_write(target, text, kept, ESCAPE_TWICE, decoded)
+        target = literal_write(target, &MARK)
+        target = literal_write(target, &RECORD_LOG_END)
+        memcpy(target, owner.escaped, escaped_len)
+        return literal_write(target + escaped_len, &RECORD_END)
+
+
+def staging_buffers(Columns columns) -> Staged:
+    cdef const Rows* table = &columns.table
+    cdef Py_ssize_t rows = table.count
+    cdef Py_ssize_t row
+    cdef Py_ssize_t capacity = columns.message_bytes + columns.message_bytes // 16 + SIMD_PADDING
+    cdef Py_ssize_t needed
+    cdef uint8_t* memory = <uint8_t*>PyMem_RawMalloc(capacity)
+    cdef uint8_t* larger
+    cdef int64_t used = 0
+    cdef bytes ends = PyBytes_FromStringAndSize(NULL, rows * 4)
+    cdef int32_t* end = <int32_t*>PyBytes_AS_STRING(ends)
+    if memory == NULL:
+        raise MemoryError
+    try:
+        for row in range(rows):
+            needed = used + table.message_len[row] * 3 + SIMD_PADDING
+            if needed > capacity:
+                capacity = needed + needed // 2
+                larger = <uint8_t*>PyMem_RawRealloc(memory, capacity)
+                if larger == NULL:
+                    raise MemoryError
+                memory = larger
+            escape_write(
+                memory + used, columns.bytes + table.message_start[row], table.message_len[row],
+                ESCAPE_NONE, &used,
+            )
+            end[row] = <int32_t>used
+        return Staged(
+            rows,
+            PyBytes_FromStringAndSize(<char*>table.time_ns, rows * 8),
+            PyBytes_FromStringAndSize(<char*>table.offset, rows * 8),
+            PyBytes_FromStringAndSize(<char*>table.flags, rows * 2),
+            ends,
+            PyBytes_FromStringAndSize(<char*>memory, used),
+        )
+    finally:
+        PyMem_RawFree(memory)
