@@ -89,7 +89,13 @@ class Batcher(Generic[Key]):
         self._note_full(key, pile)
 
     def due(
-        self, now: float, *, count_max: int, busy: Callable[[Key], bool], stretch: float = 1.0, everything: bool = False
+        self,
+        now: float,
+        *,
+        count_max: int,
+        busy: Callable[[Key], bool],
+        stretch: float = 1.0,
+        everything: bool = False,
     ) -> list[Key]:
         """
         Return at most *count_max* destinations to send to now: full ones, then the oldest.
@@ -128,7 +134,10 @@ class Batcher(Generic[Key]):
         taken_bytes = taken_events = 0
         while pile.waiting:
             head = pile.waiting[0]
-            beyond = taken_bytes + head.bytes > self._bytes_max or taken_events + head.events > self._events_max
+            beyond = (
+                taken_bytes + head.bytes > self._bytes_max
+                or taken_events + head.events > self._events_max
+            )
             if segments and beyond:
                 break
             pile.waiting.popleft()

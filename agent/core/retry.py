@@ -91,7 +91,9 @@ class Backoff:
         """
         return self._attempt
 
-    def failed(self, failure: Failure, random: float, *, retry_after_s: float | None = None) -> float | None:
+    def failed(
+        self, failure: Failure, random: float, *, retry_after_s: float | None = None
+    ) -> float | None:
         """
         Note a failure and return the seconds to wait, at least *retry_after_s*; None to give up.
         """

@@ -74,7 +74,9 @@ class Template:
             if token in ("{{", "}}"):
                 self._literal(token[0])
             elif match.group(1) is None:
-                raise TemplateError(f"template {text!r}: lone {token!r} at character {match.start()}; write {token * 2!r} for the character")
+                raise TemplateError(
+                    f"template {text!r}: lone {token!r} at character {match.start()}; write {token * 2!r} for the character"
+                )
             else:
                 self._variable(match.group(1), variables)
         self._literal(text[position:])
@@ -85,7 +87,12 @@ class Template:
         """
         Return the name for *resource*, not yet made legal.
         """
-        span = self._span if self._span is not None and not any(getattr(resource, name) for name in VARIABLES_CONTAINER) else None
+        span = (
+            self._span
+            if self._span is not None
+            and not any(getattr(resource, name) for name in VARIABLES_CONTAINER)
+            else None
+        )
         rendered: list[str] = []
         for index, (is_variable, value) in enumerate(self._parts):
             if span is not None and span[0] <= index <= span[1]:
@@ -106,14 +113,20 @@ class Template:
             known = ", ".join("{" + variable + "}" for variable in variables)
             nearest = difflib.get_close_matches(name, variables, n=1, cutoff=0.5)
             hint = f"did you mean {{{nearest[0]}}}? " if nearest else ""
-            raise TemplateError(f"template {self.text!r}: unknown variable {{{name}}}; {hint}known are {known}")
+            raise TemplateError(
+                f"template {self.text!r}: unknown variable {{{name}}}; {hint}known are {known}"
+            )
         self._parts.append((True, name))
 
     def _container_span(self) -> tuple[int, int] | None:
         # A template that names the path tells files apart by itself.
         if "path" in self.variables:
             return None
-        places = [index for index, (is_variable, value) in enumerate(self._parts) if is_variable and value in VARIABLES_CONTAINER]
+        places = [
+            index
+            for index, (is_variable, value) in enumerate(self._parts)
+            if is_variable and value in VARIABLES_CONTAINER
+        ]
         return (places[0], places[-1]) if places else None
 
 
@@ -139,7 +152,9 @@ def legal_key(name: str) -> str:
     """
     Return *name* as a legal part of an S3 key: no control characters, no empty, `.` or `..` parts.
     """
-    legal = "/".join(part for part in _KEY_ILLEGAL.sub("_", name).split("/") if part not in ("", ".", ".."))
+    legal = "/".join(
+        part for part in _KEY_ILLEGAL.sub("_", name).split("/") if part not in ("", ".", "..")
+    )
     if len(legal.encode()) <= KEY_BYTES_MAX:
         return legal or "tailrace"
     tail = f"-{_digest(name)}"
@@ -157,4 +172,6 @@ def _shortened(legal: str, name: str) -> str:
 
 
 def _digest(name: str) -> str:
-    return hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=HASH_LENGTH // 2).hexdigest()
+    return hashlib.blake2b(
+        name.encode(errors="surrogatepass"), digest_size=HASH_LENGTH // 2
+    ).hexdigest()

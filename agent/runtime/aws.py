@@ -16,43 +16,32 @@ What a caller of `request` may rely on:
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-import ssl
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-import aiohttp
-from yarl import URL
-
-from agent import __version__
 from agent.core.aws import AwsSettings
 from agent.core.errors import RetryError
-from agent.runtime.aws_credentials import Identity, Keys, create_session, find_region
+from agent.runtime.aws_credentials import Identity, Keys, find_region
 from agent.runtime.aws_endpoints import Endpoint, endpoint_for, host_header, request_url
+from agent.runtime.aws_http import Http, HttpResponse, where
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.core.host import Clock
 
-CONNECT_TIMEOUT_S = 10.0
-#: As in the SDK: shorter than the idle time-out of AWS's front ends, longer than the default linger.
-KEEPALIVE_S = 12.0
-CONNECTIONS_MAX = 64
-#: Answers of the services used are kilobytes; objects are never read back in the agent.
-RESPONSE_BYTES_MAX = 64 * 1024 * 1024
-#: aiohttp writes larger bodies in pieces when they come as a file.
-BODY_WHOLE_BYTES_MAX = 1024 * 1024
 STS_TIMEOUT_S = 15.0
 #: AWS accepts signatures within 5 minutes; a difference below this is not worth correcting.
 SKEW_MIN_S = 60.0
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
-CODES_SKEW = frozenset({"RequestTimeTooSkewed", "InvalidSignatureException", "RequestExpired", "SignatureDoesNotMatch"})
+CODES_SKEW = frozenset(
+    {"RequestTimeTooSkewed", "InvalidSignatureException", "RequestExpired", "SignatureDoesNotMatch"}
+)
 CODES_EXPIRED = frozenset(
     {
         "ExpiredToken",
@@ -66,32 +55,6 @@ CODES_EXPIRED = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class HttpResponse:
-    """
-    An answer, read whole.  Header names are in lower case.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-def error_code(response: HttpResponse) -> str:
-    """
-    Return the code of an AWS error answer (JSON, XML or header), "" where there is none.
-    """
-    code = response.headers.get("x-amzn-errortype", "")
-    if not code:
-        head = response.body[:4096].decode(errors="replace")
-        for before, after in (('"__type"', '"'), ("<Code>", "<")):
-            _, found, rest = head.partition(before)
-            if found:
-                code = (rest.partition('"')[2] if after == '"' else rest).partition(after)[0]
-                break
-    return code.rpartition("#")[2].partition(":")[0].strip()
-
-
 class Aws:
     """
     Everything shared by the clients of the process: connections, the SDK session, identities, clock skew.
@@ -99,9 +62,8 @@ class Aws:
 
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
-        self._http: aiohttp.ClientSession | None = None
+        self.http = Http()
         self._identities: dict[AwsSettings, Identity] = {}
-        self._contexts: dict[str, ssl.SSLContext] = {}
         #: Seconds to add to our clock for the signature.
         self.skew_s = 0.0
 
@@ -110,11 +72,15 @@ class Aws:
         Return a client of *service* ("logs" or "s3"); nothing is looked up or connected yet.
         """
         # Sinks' settings inherit AwsSettings: routes that reach AWS in the same way share an identity.
-        plain = AwsSettings(**{field.name: getattr(settings, field.name) for field in fields(AwsSettings)})
+        plain = AwsSettings(
+            **{field.name: getattr(settings, field.name) for field in fields(AwsSettings)}
+        )
         identity = self._identities.get(plain)
         if identity is None:
 
-            async def call(region: str | None, keys: Keys | None, query: Mapping[str, str]) -> bytes:
+            async def call(
+                region: str | None, keys: Keys | None, query: Mapping[str, str]
+            ) -> bytes:
                 return await self._call_sts(plain, region, keys, query)
 
             identity = self._identities[plain] = Identity(plain, call)
@@ -124,57 +90,7 @@ class Aws:
         """
         Close all connections.
         """
-        http, self._http = self._http, None
-        if http is not None:
-            await http.close()
-
-    async def send(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str],
-        body: bytes | memoryview,
-        settings: AwsSettings,
-        timeout_s: float,
-    ) -> HttpResponse:  # network op
-        """
-        Send one request that is already signed.
-        """
-        if self._http is None:
-            connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX, keepalive_timeout=KEEPALIVE_S)
-            self._http = aiohttp.ClientSession(
-                connector=connector, trust_env=True, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
-            )
-        data = body if len(body) <= BODY_WHOLE_BYTES_MAX else io.BytesIO(body)
-        try:
-            async with self._http.request(
-                method,
-                URL(url, encoded=True),
-                # Not signed: a proxy may change them.
-                headers={**headers, "user-agent": f"tailrace/{__version__}", "accept-encoding": "identity"},
-                data=data if len(body) else None,
-                proxy=settings.proxy or None,
-                ssl=self._context(settings) if url.startswith("https") else True,
-                allow_redirects=False,
-                skip_auto_headers=("Content-Type",),
-                timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, timeout_s)),
-            ) as response:
-                return HttpResponse(
-                    response.status,
-                    {name.lower(): value for name, value in response.headers.items()},
-                    await _read(response),
-                )
-        except aiohttp.ClientConnectorCertificateError as error:
-            raise RetryError(
-                f"{_where(url)}: certificate not trusted ({error.certificate_error}); set `ca_bundle` to the authority's PEM file",
-                code="certificate",
-                slow=True,
-            ) from error
-        except TimeoutError as error:
-            raise RetryError(f"{_where(url)}: no answer within {timeout_s:g} s", code="timeout") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise RetryError(f"{_where(url)}: {error or type(error).__name__}", code="connection") from error
+        await self.http.close()
 
     def correct_skew(self, response: HttpResponse) -> bool:
         """
@@ -212,50 +128,40 @@ class Aws:
     ) -> bytes:
         region = region or await find_region(settings, self._identities[settings])
         custom = os.environ.get("AWS_ENDPOINT_URL_STS") or os.environ.get("AWS_ENDPOINT_URL") or ""
-        endpoint = endpoint_for("sts", region, endpoint_url=custom, fips=settings.fips, dual_stack=settings.dual_stack)
+        endpoint = endpoint_for(
+            "sts", region, endpoint_url=custom, fips=settings.fips, dual_stack=settings.dual_stack
+        )
         url = request_url(endpoint, "sts", "/")
         body = urlencode(query).encode()
         for _ in range(2):
-            headers = _headers(url, {"content-type": "application/x-www-form-urlencoded; charset=utf-8"})
+            headers = _headers(
+                url, {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}
+            )
             if keys is not None:
                 headers["x-amz-content-sha256"] = hashlib.sha256(body).hexdigest()
                 headers = self.sign("sts", region, keys, "POST", url, headers)
-            response = await self.send("POST", url, headers=headers, body=body, settings=settings, timeout_s=STS_TIMEOUT_S)
-            code = error_code(response)
+            response = await self.http.send(
+                "POST", url, headers=headers, body=body, settings=settings, timeout_s=STS_TIMEOUT_S
+            )
+            code = response.error_code()
             if response.status == 200 or code not in CODES_SKEW or not self.correct_skew(response):
                 break
         if response.status != 200:
             detail = response.body[:300].decode(errors="replace")
             raise RetryError(
-                f"{_where(url)}: {query['Action']} of {query.get('RoleArn')} answered {response.status} {code}: {detail}; "
+                f"{where(url)}: {query['Action']} of {query.get('RoleArn')} answered {response.status} {code}: {detail}; "
                 "check the role's trust policy (and external_id)",
                 code=code or str(response.status),
                 slow=True,
             )
         return response.body
 
-    def _context(self, settings: AwsSettings) -> ssl.SSLContext:
-        path = settings.ca_bundle or os.environ.get("AWS_CA_BUNDLE", "")
-        context = self._contexts.get(path)
-        if context is None:
-            try:
-                context = ssl.create_default_context(cafile=path or None)  # disk
-            except (OSError, ssl.SSLError) as error:
-                raise RetryError(f"ca_bundle {path}: {error}", code="certificate", slow=True) from error
-            if not path and not context.cert_store_stats()["x509_ca"]:
-                # A slim image without ca-certificates: the SDK brings Mozilla's list.
-                import botocore
-
-                context.load_verify_locations(os.path.join(os.path.dirname(botocore.__file__), "cacert.pem"))  # disk
-            self._contexts[path] = context
-        return context
-
 
 class ServiceClient:
     """
     One AWS service in one Region: implements AwsClient of core/host.py.
 
-    Paths of S3 are `/bucket/key`, not encoded; the bucket moves into the host name on AWS's own endpoints.
+    Paths of S3 are `/bucket/key`; on AWS's own endpoints the bucket moves into the host name.
     """
 
     def __init__(self, aws: Aws, service: str, settings: AwsSettings, identity: Identity) -> None:
@@ -282,7 +188,7 @@ class ServiceClient:
         Raises RetryError for what never reached an answer (connection, time-out, credentials: slow).
         """
         endpoint = await self._resolved()
-        url = request_url(endpoint, self._service, path, dict(query) if query else None)
+        url = request_url(endpoint, self._service, path, query)
         unsigned = _headers(url, headers or {})
         if self._service == "s3" and url.startswith("https"):
             unsigned["x-amz-content-sha256"] = UNSIGNED_PAYLOAD
@@ -292,8 +198,10 @@ class ServiceClient:
         response = await self._send(keys, method, url, unsigned, body, timeout_s)
         if response.status not in (400, 401, 403):
             return response
-        code = error_code(response)
-        if (code in CODES_SKEW or (not code and method == "HEAD")) and self._aws.correct_skew(response):
+        code = response.error_code()
+        if (code in CODES_SKEW or (not code and method == "HEAD")) and self._aws.correct_skew(
+            response
+        ):
             return await self._send(keys, method, url, unsigned, body, timeout_s)
         if code in CODES_EXPIRED:
             renewed = await self._identity.renewed(keys)
@@ -302,10 +210,16 @@ class ServiceClient:
         return response
 
     async def _send(
-        self, keys: Keys, method: str, url: str, headers: dict[str, str], body: bytes | memoryview, timeout_s: float
+        self,
+        keys: Keys,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        body: bytes | memoryview,
+        timeout_s: float,
     ) -> HttpResponse:
         signed = self._aws.sign(self._service, self._region, keys, method, url, headers)
-        return await self._aws.send(
+        return await self._aws.http.send(
             method, url, headers=signed, body=body, settings=self._settings, timeout_s=timeout_s
         )
 
@@ -313,7 +227,9 @@ class ServiceClient:
         if self._endpoint is None:
             settings = self._settings
             session = self._identity.sdk()
-            custom = settings.endpoint_url or os.environ.get(f"AWS_ENDPOINT_URL_{self._service.upper()}")
+            custom = settings.endpoint_url or os.environ.get(
+                f"AWS_ENDPOINT_URL_{self._service.upper()}"
+            )
             custom = custom or os.environ.get("AWS_ENDPOINT_URL") or ""
             self._region = await find_region(settings, self._identity)
             self._endpoint = endpoint_for(
@@ -321,28 +237,14 @@ class ServiceClient:
                 self._region,
                 endpoint_url=custom,
                 fips=settings.fips or bool(session.get_config_variable("use_fips_endpoint")),
-                dual_stack=settings.dual_stack or bool(session.get_config_variable("use_dualstack_endpoint")),
+                dual_stack=settings.dual_stack
+                or bool(session.get_config_variable("use_dualstack_endpoint")),
             )
         return self._endpoint
 
 
 def _headers(url: str, headers: Mapping[str, str]) -> dict[str, str]:
     return {"host": host_header(url), **{name.lower(): value for name, value in headers.items()}}
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    pieces: list[bytes] = []
-    size = 0
-    async for piece in response.content.iter_any():
-        size += len(piece)
-        if size > RESPONSE_BYTES_MAX:
-            raise RetryError(f"{_where(str(response.url))}: answer larger than {RESPONSE_BYTES_MAX} bytes", code="response")
-        pieces.append(piece)
-    return b"".join(pieces)
-
-
-def _where(url: str) -> str:
-    return url.partition("?")[0][:120]
 
 
 _SIGNER: list[Any] = []
@@ -357,7 +259,9 @@ def _signer_type() -> Any:
             def sign_at(self, request: Any, stamp: str) -> None:
                 request.context["timestamp"] = stamp
                 self._modify_request_before_signing(request)
-                signature = self.signature(self.string_to_sign(request, self.canonical_request(request)), request)
+                signature = self.signature(
+                    self.string_to_sign(request, self.canonical_request(request)), request
+                )
                 self._inject_signature_to_request(request, signature)
 
             def _normalize_url_path(self, path: str) -> str:

@@ -54,7 +54,10 @@ class StsClient:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         pass
 
@@ -83,15 +86,19 @@ def parse_assumed(body: bytes) -> dict[str, Any]:
     """
     try:
         # The answer comes from STS over TLS; expat refuses to expand entities without end.
-        root = ET.fromstring(body)  # noqa: S314
+        root = ET.fromstring(body)
     except ET.ParseError as error:
-        raise RetryError(f"STS answered with something that is not XML: {shown(body)}", code="sts") from error
+        raise RetryError(
+            f"STS answered with something that is not XML: {shown(body)}", code="sts"
+        ) from error
     found = {element.tag.rpartition("}")[2]: element.text or "" for element in root.iter()}
     try:
         names = ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")
         credentials = {name: found[name] for name in names}
     except KeyError as error:
-        raise RetryError(f"STS answered without {error.args[0]}: {shown(body)}", code="sts") from error
+        raise RetryError(
+            f"STS answered without {error.args[0]}: {shown(body)}", code="sts"
+        ) from error
     return {"Credentials": credentials, "AssumedRoleUser": {"Arn": found.get("Arn", "")}}
 
 
@@ -103,13 +110,22 @@ def create_session(call: StsCall) -> Any:
     from botocore import UNSIGNED
 
     class Session(AioSession):  # type: ignore[misc]
-        def create_client(self, service_name: str, region_name: str | None = None, **rest: Any) -> Any:
+        def create_client(
+            self, service_name: str, region_name: str | None = None, **rest: Any
+        ) -> Any:
             if service_name != "sts":
                 return super().create_client(service_name, region_name=region_name, **rest)
             config = rest.get("config")
             unsigned = config is not None and config.signature_version is UNSIGNED
-            access_key, secret_key = rest.get("aws_access_key_id"), rest.get("aws_secret_access_key")
-            keys = Keys(access_key, secret_key, rest.get("aws_session_token")) if access_key and secret_key else None
+            access_key, secret_key = (
+                rest.get("aws_access_key_id"),
+                rest.get("aws_secret_access_key"),
+            )
+            keys = (
+                Keys(access_key, secret_key, rest.get("aws_session_token"))
+                if access_key and secret_key
+                else None
+            )
             assert keys is not None or unsigned
             return StsClient(call, region_name, None if unsigned else keys)
 
@@ -150,10 +166,14 @@ class Identity:
         except RetryError as error:
             # A slow error of STS is a matter of permissions; the others are the network's.
             code = "credentials" if error.slow else error.code
-            raise RetryError(f"cannot get AWS credentials: {error}", code=code, slow=error.slow) from error
+            raise RetryError(
+                f"cannot get AWS credentials: {error}", code=code, slow=error.slow
+            ) from error
         except Exception as error:
             # botocore has some twenty classes here, most without a common base; all mean the same to us.
-            raise RetryError(f"cannot get AWS credentials: {error}", code="credentials", slow=True) from error
+            raise RetryError(
+                f"cannot get AWS credentials: {error}", code="credentials", slow=True
+            ) from error
         return Keys(frozen.access_key, frozen.secret_key, frozen.token)
 
     async def renewed(self, refused: Keys) -> Keys | None:
@@ -176,7 +196,10 @@ class Identity:
             raise RetryError(_LACKING, code="credentials", slow=True)
         if not self._settings.role_arn:
             return source
-        from aiobotocore.credentials import AioAssumeRoleCredentialFetcher, AioDeferredRefreshableCredentials
+        from aiobotocore.credentials import (
+            AioAssumeRoleCredentialFetcher,
+            AioDeferredRefreshableCredentials,
+        )
 
         extra = {"RoleSessionName": self._settings.role_session_name}
         if self._settings.external_id:
@@ -188,14 +211,21 @@ class Identity:
             extra_args=extra,
             cache={},
         )
-        return AioDeferredRefreshableCredentials(method="assume-role", refresh_using=fetcher.fetch_credentials)
+        return AioDeferredRefreshableCredentials(
+            method="assume-role", refresh_using=fetcher.fetch_credentials
+        )
 
 
 async def find_region(settings: AwsSettings, identity: Identity) -> str:
     """
     Return the Region: configured, from the environment or profile, from the instance.
     """
-    region = settings.region or os.environ.get("AWS_REGION", "") or identity.sdk().get_config_variable("region") or ""
+    region = (
+        settings.region
+        or os.environ.get("AWS_REGION", "")
+        or identity.sdk().get_config_variable("region")
+        or ""
+    )
     if not region and settings.endpoint_url:
         # A local endpoint has no Region; the signature needs one.
         region = "us-east-1"
@@ -203,10 +233,15 @@ async def find_region(settings: AwsSettings, identity: Identity) -> str:
         from aiobotocore.utils import AioInstanceMetadataRegionFetcher
 
         try:
-            region = await AioInstanceMetadataRegionFetcher(timeout=1, num_attempts=1).retrieve_region() or ""
+            region = (
+                await AioInstanceMetadataRegionFetcher(timeout=1, num_attempts=1).retrieve_region()
+                or ""
+            )
         except Exception:
             # Not on EC2, or the metadata service is closed to pods: the error below says what to do.
             region = ""
     if not region:
-        raise RetryError("no AWS Region: set `region` or the variable AWS_REGION", code="region", slow=True)
+        raise RetryError(
+            "no AWS Region: set `region` or the variable AWS_REGION", code="region", slow=True
+        )
     return str(region)

@@ -16,8 +16,11 @@ In GovCloud the plain hosts of `logs` and `sts` are the FIPS ones.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 #: (prefix of the Region, DNS suffix, DNS suffix of dual-stack hosts); the first that fits.
 PARTITIONS = (
@@ -44,7 +47,12 @@ class Endpoint(NamedTuple):
 
 
 def endpoint_for(
-    service: str, region: str, *, endpoint_url: str = "", fips: bool = False, dual_stack: bool = False
+    service: str,
+    region: str,
+    *,
+    endpoint_url: str = "",
+    fips: bool = False,
+    dual_stack: bool = False,
 ) -> Endpoint:
     """
     Return the endpoint of *service* in *region*; *endpoint_url* wins over everything.
@@ -54,26 +62,32 @@ def endpoint_for(
     dns, dual = next((dns, dual) for prefix, dns, dual in PARTITIONS if region.startswith(prefix))
     if service == "s3":
         host = "s3-fips" if fips else "s3"
-        return Endpoint(f"https://{host}{'.dualstack' if dual_stack else ''}.{region}.{dns}", custom=False)
+        return Endpoint(
+            f"https://{host}{'.dualstack' if dual_stack else ''}.{region}.{dns}", custom=False
+        )
     plain_is_fips = region.startswith("us-gov-") and not dual_stack
     host = f"{service}-fips" if fips and not plain_is_fips else service
     return Endpoint(f"https://{host}.{region}.{dual if dual_stack else dns}", custom=False)
 
 
-def request_url(endpoint: Endpoint, service: str, path: str, query: dict[str, str] | None = None) -> str:
+def request_url(
+    endpoint: Endpoint, service: str, path: str, query: Mapping[str, str] | None = None
+) -> str:
     """
-    Return the encoded URL for *path* (not encoded; of S3: `/bucket/key`).
+    Return the encoded URL for *path* (of S3: `/bucket/key`) and *query*, which are not encoded.
     """
+    assert path.startswith("/"), path
     base = endpoint.url
     if service == "s3" and not endpoint.custom:
-        bucket, _, key = path.lstrip("/").partition("/")
+        bucket, _, key = path[1:].partition("/")
         if _BUCKET_HOST.fullmatch(bucket):
             scheme, _, host = base.partition("://")
             base, path = f"{scheme}://{bucket}.{host}", f"/{key}"
-    encoded = quote(path if path.startswith("/") else f"/{path}", safe="/-_.~")
+    # S3 signs the path with everything but these encoded, `=` of a partition included.
+    path = quote(path, safe="/-_.~")
     if not query:
-        return base + encoded
-    return f"{base}{encoded}?{urlencode(query, quote_via=quote, safe='-_.~')}"
+        return base + path
+    return f"{base}{path}?{urlencode(query, quote_via=quote, safe='-_.~')}"
 
 
 def host_header(url: str) -> str:

@@ -33,7 +33,10 @@ class BlackholeSettings:
     """
 
     type: Literal["blackhole"] = "blackhole"
-    delay_s: Annotated[float, Meta(ge=0, description="Seconds to keep every segment before it counts as delivered.")] = 0.0
+    delay_s: Annotated[
+        float,
+        Meta(ge=0, description="Seconds to keep every segment before it counts as delivered."),
+    ] = 0.0
     failure_rate: Annotated[
         float, Meta(ge=0, lt=1, description="Part of the attempts that fail and are made again.")
     ] = 0.0

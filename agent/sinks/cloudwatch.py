@@ -1,0 +1,355 @@
+"""
+Delivers segments to CloudWatch Logs.
+
+Contract:
+
+- a row counts as delivered only after a 200 that carries `x-amzn-RequestId`, and as rejected only with a
+  loss record; everything else is tried again for ever (core/retry.py says when);
+- a lost answer may duplicate a request, never lose one;
+- per stream one request in flight and the order kept; many streams in parallel under an adaptive limit;
+- a permanent refusal costs the event that is at fault, not its neighbours.
+
+How it works: `accept` files a segment under its destination.  The pump starts a task for every destination
+that is due (full, old, memory short, draining, or its retry time has come) while the limiter has room.  The
+task encodes what waits, sends payload after payload and ends; a failure leaves the payload where it is, with
+the time of its next attempt.  So a task can be cancelled at any await: what it was sending is simply not
+resolved.  Rows are resolved by cloudwatch_outcomes.py alone, which has no await.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent._fastencode import MESSAGE_BARE, MESSAGE_CONTAINER_INSIGHTS
+from agent.core import counters as metric
+from agent.core.batcher import Batcher
+from agent.core.errors import RetryError
+from agent.core.retry import Limiter
+from agent.sinks.cloudwatch_destinations import (
+    FAILURES,
+    Creator,
+    Destination,
+    GroupOptions,
+    Names,
+    new_destination,
+)
+from agent.sinks.cloudwatch_outcomes import Outcomes, Sayings
+from agent.sinks.cloudwatch_payloads import Encoder
+from agent.sinks.cloudwatch_requests import PUT, Action, Answer, headers_for, understand
+from agent.sinks.cloudwatch_settings import CloudWatchSettings
+from agent.sinks.protocol import Sink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.core.batch import Segment
+    from agent.core.budget import Share
+    from agent.core.counters import Counters
+    from agent.core.host import AwsClient, Clock, Tasks
+    from agent.sinks.cloudwatch_payloads import Payload
+    from agent.sinks.protocol import Resolve
+
+__all__ = ["CloudWatchSettings", "CloudWatchSink"]
+
+TICK_S = 0.1
+REQUESTS_START = 4
+BATCH_BYTES_MAX = 1_048_576
+BATCH_EVENTS_MAX = 10_000
+#: What CloudWatch adds per event, and about what Fluent Bit's record adds around a line.
+EVENT_OVERHEAD_BYTES = 26
+RECORD_OVERHEAD_BYTES = 110
+#: Past this part of the guaranteed memory nothing lingers: the reader is about to wait.
+PRESSURE = 0.5
+
+FORMATS = {"container_insights": MESSAGE_CONTAINER_INSIGHTS, "message": MESSAGE_BARE}
+
+
+class CloudWatchSink(Sink):
+    """
+    The sink of one route.
+    """
+
+    def __init__(
+        self,
+        settings: CloudWatchSettings,
+        *,
+        route: str,
+        client: AwsClient,
+        clock: Clock,
+        tell: Callable[..., None],
+        tasks: Tasks,
+        resolve: Resolve,
+        share: Share,
+        counters: Counters,
+    ) -> None:
+        self.share = share
+        self._settings = settings
+        self._route = route
+        self._client = client
+        self._clock = clock
+        self._tasks = tasks
+        self._counters = counters
+        self._sayings = Sayings(route=route, clock=clock, tell=tell)
+        self._outcomes = Outcomes(
+            route=route, resolve=resolve, counters=counters, share=share, sayings=self._sayings
+        )
+        in_record = settings.format == "container_insights"
+        self._names = Names(settings.group, settings.stream, with_resource=in_record)
+        self._overhead = EVENT_OVERHEAD_BYTES + (RECORD_OVERHEAD_BYTES if in_record else 0)
+        self._encoder = Encoder(format=FORMATS[settings.format], share=share)
+        self._encoder.gzip = settings.gzip
+        self._batcher: Batcher[tuple[str, str]] = Batcher(
+            bytes_max=BATCH_BYTES_MAX, events_max=BATCH_EVENTS_MAX, linger_s=settings.linger_s
+        )
+        self._limiter = Limiter(
+            start=min(REQUESTS_START, settings.requests_max), maximum=settings.requests_max
+        )
+        options = GroupOptions(
+            create=settings.create_groups,
+            retention_days=settings.retention_days,
+            tags=settings.tags,
+            log_group_class=settings.log_group_class,
+            kms_key_id=settings.kms_key_id,
+        )
+        self._creator = Creator(options, clock=clock, call=self._call)
+        #: Destinations that something is under way for; the others are only names.
+        self._destinations: dict[tuple[str, str], Destination] = {}
+        #: Those among them that wait for their next attempt, oldest failure first.
+        self._retrying: dict[Destination, None] = {}
+        #: No request before this (monotonic): nobody knows us.
+        self._paused_until = float("-inf")
+        self._draining = False
+        self._closed = False
+
+    async def open(self) -> None:
+        """
+        Do nothing: nothing is kept between runs, and nothing is looked up.
+        """
+
+    def accept(self, segment: Segment) -> None:
+        """
+        File *segment* under its destination.
+        """
+        assert segment.columns is not None
+        key, resource = self._names.rendered(segment.resource)
+        size = segment.columns.message_bytes + segment.rows * (self._overhead + len(resource))
+        self._batcher.add(
+            key, segment, bytes=size, events=segment.rows, now=self._clock.monotonic()
+        )
+        self._pump()
+
+    async def run(self) -> None:
+        """
+        Deliver until cancelled.
+        """
+        try:
+            while True:
+                self._pump()
+                await self._clock.sleep(TICK_S)
+        finally:
+            self._cancel()
+
+    async def drain(self, timeout_s: float) -> None:
+        """
+        Send everything at once, within *timeout_s*; what is left stays unresolved.
+        """
+        self._draining = True
+        until = self._clock.monotonic() + timeout_s
+        while not self.idle:
+            self._pump()
+            left = until - self._clock.monotonic()
+            if left <= 0:
+                return
+            await self._clock.sleep(min(TICK_S / 4, left))
+
+    async def close(self) -> None:
+        """
+        Give back the memory of everything that was not delivered; answers that still come are ignored.
+        """
+        self._closed = True
+        self._cancel()
+        for segment in self._batcher.clear():
+            segment.charge.release()
+        for destination in self._destinations.values():
+            for segment in destination.segments:
+                segment.charge.release()
+            for payload in (*destination.payloads, *destination.held):
+                payload.charge.release()
+        self._destinations.clear()
+        self._retrying.clear()
+
+    @property
+    def idle(self) -> bool:
+        """
+        Whether everything accepted has its outcome.
+        """
+        return not self._destinations and not self._batcher
+
+    def _cancel(self) -> None:
+        for destination in self._destinations.values():
+            if destination.task is not None:
+                destination.task.cancel()
+
+    def _pump(self) -> None:
+        """
+        Start what is due, while there is room.
+        """
+        now = self._clock.monotonic()
+        if self._closed or now < self._paused_until or not self._limiter.free:
+            return
+        ready = [destination for destination in self._retrying if destination.ready_at <= now]
+        for destination in ready[: self._limiter.free]:
+            self._start(destination)
+        due = self._batcher.due(
+            now,
+            count_max=self._limiter.free,
+            busy=self._destinations.__contains__,
+            stretch=self._limiter.stretch,
+            everything=self._draining or self.share.held > self.share.guaranteed * PRESSURE,
+        )
+        for key in due:
+            destination = self._destinations[key] = new_destination(*key)
+            self._start(destination)
+
+    def _start(self, destination: Destination) -> None:
+        self._retrying.pop(destination, None)
+        self._limiter.started()
+        destination.task = self._tasks.start(self._work_on(destination), name=f"{self._route}.send")
+
+    async def _work_on(self, destination: Destination) -> None:
+        try:
+            if not destination.payloads:
+                await self._fill(destination)
+            going = True
+            while going and destination.payloads:
+                going = await self._send(destination)
+                if going and not destination.payloads and not self._outcomes.finished(destination):
+                    going = self._refuses_everything(destination)
+        finally:
+            destination.task = None
+            self._limiter.finished()
+        if destination.payloads or destination.held:
+            self._retrying[destination] = None
+        else:
+            self._destinations.pop(destination.key, None)
+        self._pump()
+
+    async def _fill(self, destination: Destination) -> None:
+        """
+        Encode what waits; where nothing does, try once more what was set aside.
+        """
+        if destination.key not in self._batcher:
+            destination.payloads, destination.held = destination.held, []
+            return
+        segments = destination.segments = self._batcher.take(destination.key)
+        resources = [self._names.rendered(segment.resource)[1] for segment in segments]
+        now_ms = self._clock.now_ns() // 1_000_000
+        for payload in self._encoder.encode(destination.head, segments, resources, now_ms=now_ms):
+            destination.payloads.append(payload)
+            # A body takes milliseconds: let others have the loop.
+            await self._clock.sleep(0)
+        for segment in segments:
+            segment.columns = None
+            segment.charge.release()
+        destination.segments = []
+
+    async def _send(self, destination: Destination) -> bool:
+        """
+        Send the first payload; return whether to go on with this destination at once.
+        """
+        payload = destination.payloads[0]
+        if self._creator.retention_due(destination.group):
+            answer = await self._creator.put_retention(destination.group)
+            self._sayings.failed(destination, "PutRetentionPolicy", answer)
+        if not payload.events:
+            # Rows that make no event (empty lines in format `message`): there is nothing to confirm.
+            answer = Answer(Action.DELIVERED, "", "")
+        else:
+            answer = await self._call(
+                PUT, payload.body, events=payload.events, gzipped=payload.gzipped
+            )
+        if self._closed:
+            return False
+        if answer.action is Action.DELIVERED:
+            self._outcomes.taken(destination, answer)
+            self._limiter.succeeded()
+            self._note_gzip(payload)
+            return True
+        if answer.action is Action.CREATE:
+            return await self._create(destination, answer)
+        if answer.action is Action.PLAIN:
+            payload.send_plain()
+            return True
+        if answer.action is Action.REFUSED:
+            return self._outcomes.refused(destination, answer) or self._refuses_everything(
+                destination
+            )
+        return self._failed(destination, PUT, answer)
+
+    async def _create(self, destination: Destination, answer: Answer) -> bool:
+        if destination.created:
+            # It was created a moment ago and is not visible yet, or gone again.
+            destination.created = False
+            return self._failed(destination, PUT, answer._replace(action=Action.CONFLICT))
+        operation, answer = await self._creator.create(destination.group, destination.stream)
+        if answer.action is Action.DELIVERED:
+            destination.created = True
+            return True
+        if answer.action not in FAILURES:
+            answer = answer._replace(action=Action.UNKNOWN)
+        return self._failed(destination, operation, answer)
+
+    async def _call(
+        self, operation: str, body: bytes, *, events: int = 0, gzipped: bool = False
+    ) -> Answer:
+        """
+        Send one request and understand its answer; errors of the way are answers too.
+        """
+        try:
+            response = await self._client.request(
+                "POST",
+                "/",
+                headers=headers_for(operation, gzipped=gzipped),
+                body=body,
+                timeout_s=self._settings.request_timeout_s,
+            )  # network op
+        except RetryError as error:
+            action = Action.CREDENTIALS if error.slow else Action.OUTAGE
+            action = Action.THROTTLED if error.throttled else action
+            answer = Answer(action, error.code or "connection", str(error), error.retry_after_s)
+        else:
+            answer = understand(response, events=events, gzipped=gzipped)
+        outcome = "partly_rejected" if answer.rejected else answer.action.name.lower()
+        self._counters.add(metric.REQUESTS, 1, self._route, outcome)
+        self._counters.add(metric.WIRE_BYTES, len(body), self._route)
+        return answer
+
+    def _note_gzip(self, payload: Payload) -> None:
+        if self._encoder.gzip and payload.events and not payload.gzipped:
+            self._encoder.gzip = False
+            text = "the endpoint refuses gzip; requests are sent plain from now on"
+            self._sayings.say("cloudwatch_gzip_refused", text)
+
+    def _refuses_everything(self, destination: Destination) -> bool:
+        answer = Answer(
+            Action.UNKNOWN, "refused", f"event after event is refused: {destination.detail}"
+        )
+        return self._failed(destination, PUT, answer)
+
+    def _failed(self, destination: Destination, operation: str, answer: Answer) -> bool:
+        """
+        Note when to try again.
+        """
+        failure = FAILURES[answer.action]
+        now = self._clock.monotonic()
+        delay_s = destination.backoff.failed(
+            failure, self._clock.random(), retry_after_s=answer.retry_after_s
+        )
+        assert delay_s is not None, "what is still in its file is retried for ever"
+        destination.ready_at = now + delay_s
+        self._limiter.failed(failure, now)
+        self._counters.add(metric.RETRIES, 1, self._route, failure.value)
+        if answer.action is Action.CREDENTIALS:
+            self._paused_until = max(self._paused_until, destination.ready_at)
+        self._sayings.failed(destination, operation, answer)
+        return False
