@@ -1,0 +1,284 @@
+"""
+`tailrace seal SPEC.json`: one sealed window of staging to Parquet, in a process of its own.
+
+pyarrow costs 38–75 MB for ever in the process that imports it, so the agent starts this child instead.
+
+- Reads the frames of the window in order, decompresses each once, and writes one Parquet file per
+  partition (cluster, day and hour of the event time, UTC) below the spec's directory.
+- Within a row group, segments are ordered by namespace, pod, container, file and offset.  Rows keep the
+  order of their file.
+- Memory: at most `pending_bytes_max` of decoded rows wait for their row group, for at most
+  PARTITIONS_OPEN_MAX partitions at a time; a window of more is read again for the next ones.
+- Writes the manifest last, by rename, when all files are durable.  Run again, it does the same again:
+  same keys, same rows.
+- Damaged frames are left out and named in the manifest; they do not stop the others.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from agent.cli.seal_rows import SCHEMA, Piece, pieces, table
+from agent.core.errors import StopError
+from agent.sinks.parquet_manifest import (
+    MANIFEST_NAME,
+    ObjectNames,
+    SealedObject,
+    SealManifest,
+    SealSpec,
+    damage_of,
+)
+from agent.sinks.parquet_schema import COLUMNS, ColumnType, Encoding
+from agent.sinks.parquet_staging import sync_directory
+from agent.sinks.staging import block_bytes, scan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agent.sinks.parquet_manifest import Damage, Partition
+    from agent.sinks.staging import StagedResource, StagedSegment
+
+#: Open Parquet files: each holds a descriptor and the metadata of its row groups.
+PARTITIONS_OPEN_MAX = 64
+
+_DICTIONARY_COLUMNS = [
+    *(
+        item.name
+        for item in COLUMNS
+        if item.encoding is Encoding.DICTIONARY and item.type is not ColumnType.LABELS
+    ),
+    "labels.key_value.key",
+    "labels.key_value.value",
+]
+#: Smallest and largest message say nothing, and labels are not pruned by.
+_STATISTICS_COLUMNS = [
+    item.name for item in COLUMNS if item.name != "message" and item.type is not ColumnType.LABELS
+]
+_DELTA_COLUMNS = {
+    item.name: "DELTA_BINARY_PACKED" for item in COLUMNS if item.encoding is Encoding.DELTA
+}
+
+
+class PartitionFile:
+    """
+    The Parquet file of one partition while it is written.
+    """
+
+    def __init__(self, spec: SealSpec, key: str) -> None:
+        self.key = key
+        self.path = Path(spec.directory, key)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.pending: list[Piece] = []
+        self.pending_rows = 0
+        self.pending_bytes = 0
+        self.rows = 0
+        self._rows_max = spec.row_group_rows_max
+        self._writer = pq.ParquetWriter(
+            self.path,
+            SCHEMA,
+            compression="zstd",
+            compression_level=spec.compression_level,
+            use_dictionary=_DICTIONARY_COLUMNS,
+            column_encoding=_DELTA_COLUMNS,
+            write_statistics=_STATISTICS_COLUMNS,
+            # Readers other than Arrow do not know it, and Arrow's own types (dictionaries) are not the contract.
+            store_schema=False,
+        )
+
+    def add(self, piece: Piece) -> None:
+        """
+        Keep *piece* for the next row group.
+        """
+        self.pending.append(piece)
+        self.pending_rows += piece.rows
+        self.pending_bytes += piece.nbytes
+
+    def flush(self) -> None:
+        """
+        Write what is pending as a row group, or as several where one segment is larger than a row group.
+        """
+        if not self.pending:
+            return
+        self.pending.sort(key=_order)
+        self._writer.write_table(table(self.pending), row_group_size=self._rows_max)
+        self.rows += self.pending_rows
+        self.pending, self.pending_rows, self.pending_bytes = [], 0, 0
+
+    def close(self) -> SealedObject:
+        """
+        Finish the file and make it durable.
+        """
+        self.flush()
+        self._writer.close()
+        with self.path.open("rb") as file:
+            os.fsync(file.fileno())
+        return SealedObject(key=self.key, bytes=self.path.stat().st_size, rows=self.rows)
+
+
+class Sealer:
+    """
+    Writes the partitions of one window, PARTITIONS_OPEN_MAX at a time.
+    """
+
+    def __init__(self, spec: SealSpec, names: ObjectNames) -> None:
+        self._spec = spec
+        self._names = names
+        self._open: dict[Partition, PartitionFile] = {}
+        self._done: set[Partition] = set()
+        self._left_out = False
+        self._pending_bytes = 0
+
+    def run(self) -> list[SealedObject]:
+        """
+        Return every object of the window, by key.
+        """
+        objects: list[SealedObject] = []
+        while True:
+            self._left_out = False
+            for resource, segment, block in _blocks(self._spec):
+                for partition, piece in pieces(resource, segment, block):
+                    self._add(partition, piece)
+            objects += [file.close() for file in self._open.values()]
+            self._done |= self._open.keys()
+            self._open.clear()
+            self._pending_bytes = 0
+            if not self._left_out:
+                return sorted(objects, key=_key)
+
+    def _add(self, partition: Partition, piece: Piece) -> None:
+        if partition in self._done:
+            return
+        file = self._open.get(partition)
+        if file is None:
+            if len(self._open) == PARTITIONS_OPEN_MAX:
+                self._left_out = True
+                return
+            file = self._open[partition] = PartitionFile(self._spec, self._names.key(partition))
+        if file.pending and self._is_row_group(
+            file.pending_rows + piece.rows, file.pending_bytes + piece.nbytes
+        ):
+            self._flush(file)
+        file.add(piece)
+        self._pending_bytes += piece.nbytes
+        if self._pending_bytes > self._spec.pending_bytes_max:
+            self._flush(max(self._open.values(), key=_pending_bytes))
+
+    def _is_row_group(self, rows: int, nbytes: int) -> bool:
+        return rows > self._spec.row_group_rows_max or nbytes > self._spec.row_group_bytes_max
+
+    def _flush(self, file: PartitionFile) -> None:
+        self._pending_bytes -= file.pending_bytes
+        file.flush()
+
+
+def seal(spec: SealSpec) -> SealManifest:
+    """
+    Write the window's Parquet files and its manifest into the spec's directory, whatever is there already.
+    """
+    _clear(spec.directory)
+    damage: list[Damage] = []
+    ranges: list[tuple[str, int, int]] = []
+    for scanned in scan(spec.staging_path, spec.staging_length, decode=False):
+        if scanned.header is not None:
+            ranges += [(item.file_id, item.start, item.stop) for item in scanned.header.segments]
+        if scanned.data is None:
+            damage += damage_of(scanned)
+    names = ObjectNames(route=spec.route, node=spec.node, window=spec.window, ranges=ranges)
+    objects = Sealer(spec, names).run()
+    _sync_directories(spec.directory, objects)
+    manifest = SealManifest(
+        window=spec.window,
+        staging_length=spec.staging_length,
+        rows=sum(item.rows for item in objects),
+        objects=tuple(objects),
+        damage=tuple(damage),
+    )
+    _write_manifest(Path(spec.directory), msgspec.json.encode(manifest))
+    return manifest
+
+
+def main(arguments: list[str]) -> int:
+    """
+    Run the command; returns its exit code.
+    """
+    (spec_path,) = arguments
+    spec = msgspec.json.decode(Path(spec_path).read_bytes(), type=SealSpec)
+    # One core of a node that has other work: a thread pool would only add memory.
+    pa.set_cpu_count(1)
+    try:
+        seal(spec)
+    except StopError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(
+            f"window {spec.window} of route {spec.route} cannot be sealed: {error}", file=sys.stderr
+        )
+        return 1
+    return 0
+
+
+def _blocks(spec: SealSpec) -> Iterator[tuple[StagedResource, StagedSegment, bytes]]:
+    """
+    Yield every whole segment with a copy of its block, so that a frame's memory ends with the frame.
+    """
+    for scanned in scan(spec.staging_path, spec.staging_length):
+        if scanned.header is None or scanned.data is None:
+            continue
+        start = 0
+        for segment in scanned.header.segments:
+            stop = start + block_bytes(segment.rows, segment.message_bytes)
+            yield scanned.header.resources[segment.resource], segment, scanned.data[start:stop]
+            start = stop
+
+
+def _clear(directory: str) -> None:
+    # What an interrupted run left.  The spec stays.
+    for entry in os.scandir(directory):
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        elif entry.name.startswith(MANIFEST_NAME):
+            os.unlink(entry.path)
+
+
+def _sync_directories(directory: str, objects: list[SealedObject]) -> None:
+    root = Path(directory)
+    above = {
+        parent for item in objects for parent in (root / item.key).parents if root in parent.parents
+    }
+    for path in sorted(above):
+        sync_directory(str(path))
+
+
+def _write_manifest(directory: Path, encoded: bytes) -> None:
+    temporary = directory / f"{MANIFEST_NAME}.tmp"
+    with temporary.open("wb") as file:
+        file.write(encoded)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(directory / MANIFEST_NAME)
+    sync_directory(str(directory))
+
+
+def _order(piece: Piece) -> tuple[str, str, str, str, int, int, int]:
+    return piece.order
+
+
+def _key(item: SealedObject) -> str:
+    return item.key
+
+
+def _pending_bytes(file: PartitionFile) -> int:
+    return file.pending_bytes
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,445 @@
+"""
+Parquet on S3 (or in a directory), exactly once.
+
+    accept → frame → staging file → confirm (fsync) → checkpoint → seal → child → upload
+
+Segments collect in memory until there are `frame_bytes` of them or the oldest is `frame_age_s` old, and
+are written as one frame to the staging file of the open window.  `confirm` makes the file durable and
+reports its rows as delivered; the route commits cursors and staging length in one transaction.  So a
+row is in the committed part of staging exactly when its cursor has passed it, and in one window.
+
+A window is closed when it is large or old enough, or for good at the end.  Only what is committed is
+sealed: frames behind it, written while a checkpoint was under way, move to the next window.  From there
+on it belongs to parquet_windows.py.  Rows of a Log reach staging in the order of `accept`.
+
+"Delivered" means fsynced on this node's disk.  Losing that disk loses what is staged and not uploaded.
+
+At `staging_bytes_max` the sink is `full`: the route stops reading, the files of the node are the buffer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from agent.core import counters as metric
+from agent.core.checkpoint import SinkRows, Transaction, Window
+from agent.core.errors import RetryError
+from agent.core.faults import point
+from agent.core.retry import Backoff
+from agent.sinks.parquet_recovery import StagingPaths, losses_of, recover
+from agent.sinks.parquet_s3 import S3Options, S3Store
+from agent.sinks.parquet_staging import StagingFile
+from agent.sinks.parquet_upload import DirectoryStore, wait_after
+from agent.sinks.parquet_windows import Changes, SealedWindows
+from agent.sinks.protocol import Sink
+from agent.sinks.staging import encode_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.core.batch import Segment
+    from agent.core.budget import Share
+    from agent.core.checkpoint import RouteState, Store
+    from agent.core.counters import Counters
+    from agent.core.host import AwsClient, Host, Tasks
+    from agent.sinks.parquet_manifest import Damage
+    from agent.sinks.parquet_settings import ParquetSettings
+    from agent.sinks.parquet_upload import ObjectStore
+    from agent.sinks.protocol import Resolve
+    from agent.sinks.staging import Frame
+
+#: How often a full sink says so.
+FULL_TELL_S = 60.0
+#: Fixed bytes of a staged row besides its message.
+ROW_BYTES = 22
+#: The open window's part of `staging_bytes_max`, at which it is closed whatever the estimate says:
+#: otherwise a full sink would wait for the window's age.
+OPEN_PART = 4
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class ParquetSink(Sink):
+    """
+    Stages segments, seals windows, uploads objects.
+    """
+
+    def __init__(
+        self,
+        settings: ParquetSettings,
+        *,
+        route: str,
+        node: str,
+        share: Share,
+        resolve: Resolve,
+        host: Host,
+        tasks: Tasks,
+        counters: Counters,
+        store: Store,
+        state: RouteState,
+        state_dir: str,
+        client: AwsClient | None,
+    ) -> None:
+        self.share = share
+        self._settings = settings
+        self._route = route
+        self._resolve = resolve
+        self._host = host
+        self._tasks = tasks
+        self._counters = counters
+        self._store = store
+        self._state = state
+        self._paths = StagingPaths(state_dir, route)
+        self._changes = Changes()
+        self._sealed = SealedWindows(
+            settings,
+            paths=self._paths,
+            node=node,
+            host=host,
+            store=store,
+            counters=counters,
+            objects=self._object_store(client),
+            changes=self._changes,
+        )
+        # In memory, not yet framed.
+        self._pending: list[Segment] = []
+        self._pending_bytes = 0
+        self._pending_since = 0.0
+        self._framing = False
+        # The open window.  `_written` ≥ what `confirm` returned last ≥ `_committed`.
+        self._file: StagingFile | None = None
+        self._written = 0
+        self._confirmed = 0
+        self._committed = 0
+        self._opened_at = 0.0
+        self._unconfirmed: list[tuple[Segment, int]] = []
+        # Held by whoever appends to, syncs or replaces the staging file.
+        self._lock = asyncio.Lock()
+        self._draining = False
+        self._finishing = False
+        self._full_told_at = float("-inf")
+
+    @property
+    def full(self) -> bool:
+        """
+        Whether the disk holds as much as it may.
+        """
+        return self._disk_bytes >= self._settings.staging_bytes_max
+
+    async def open(self) -> None:
+        """
+        Recover the open window, resume the sealed ones.
+        """
+        state, clock = self._state, self._host.clock
+        now_ns = clock.now_ns()
+        found = await self._host.run_blocking(recover, self._paths, state, now_ns)
+        if found.damage:
+            await self._record_damage(found.window, found.length, found.damage)
+        age_s = min(max(0.0, (now_ns - found.created_ns) / 1e9), self._settings.window_age_s)
+        self._file = self._staging_file(found.window, found.length, found.created_ns)
+        self._written = self._confirmed = self._committed = found.length
+        self._opened_at = clock.monotonic() - age_s
+        for window in sorted(state.windows, key=_number):
+            self._sealed.add(window, resumed=True)
+            await self._sealed.forget(window.number)
+        self._gauge()
+
+    def accept(self, segment: Segment) -> None:
+        """
+        Take *segment* for the next frame.
+        """
+        assert segment.columns is not None
+        if not self._pending:
+            self._pending_since = self._host.clock.monotonic()
+        self._pending.append(segment)
+        self._pending_bytes += segment.columns.message_bytes + ROW_BYTES * segment.columns.rows
+        if len(self._pending) == 1 or self._pending_bytes >= self._settings.frame_bytes:
+            self._changes.tell()
+
+    async def run(self) -> None:
+        """
+        Stage, seal and upload until cancelled.
+        """
+        name = self._route
+        children = [self._tasks.start(self._sealed.run_seal(), name=f"{name}.seal")]
+        children += [
+            self._tasks.start(self._sealed.run_upload(), name=f"{name}.upload-{number}")
+            for number in range(self._settings.upload_concurrency)
+        ]
+        try:
+            while True:
+                self._tell_full()
+                if self._frame_due:
+                    await self._stage()
+                elif self._close_due and self._confirmed == self._committed:
+                    await self._close_window()
+                else:
+                    await self._changes.wait(self._wait_s())
+        finally:
+            for child in children:
+                child.cancel()
+
+    async def confirm(self) -> SinkRows | None:
+        """
+        Make the staging file durable and report its rows as delivered.
+        """
+        assert self._file is not None
+        async with self._lock:
+            if self._written != self._confirmed:
+                await self._host.run_blocking(self._file.sync)
+                point("staging_fsynced")
+            self._confirmed = self._written
+            settled, self._unconfirmed = self._unconfirmed, []
+            rows = SinkRows(self._file.window, self._confirmed)
+        # No await from here on: the cursors that the route takes now belong to these rows.
+        for segment, count in settled:
+            self._resolve.delivered(segment, count)
+            self._counters.add(metric.DELIVERED_EVENTS, count, self._route)
+        return rows if self._confirmed != self._committed else None
+
+    def committed(self, rows: SinkRows) -> None:
+        """
+        Learn what the store knows: it may be sealed now.
+        """
+        assert self._file is not None
+        assert rows.window == self._file.window, "a window was replaced during a checkpoint"
+        self._committed = rows.staging_length
+        self._changes.tell()
+
+    async def drain(self, timeout_s: float) -> None:
+        """
+        Stage everything accepted.
+        """
+        self._draining = True
+        await self._until(lambda: not self._pending and not self._framing, timeout_s)
+
+    async def finish(self, timeout_s: float) -> None:
+        """
+        Seal and upload what is committed.
+        """
+        self._finishing = True
+        await self._until(lambda: not self._committed and self._sealed.idle, timeout_s)
+
+    async def close(self) -> None:
+        """
+        Close the staging file, after the write that may be under way.
+        """
+        if self._file is not None:
+            await self._host.run_blocking(self._file.close)
+
+    @property
+    def _disk_bytes(self) -> int:
+        return self._written + self._sealed.staged_bytes + self._sealed.sealed_bytes
+
+    @property
+    def _frame_due(self) -> bool:
+        if not self._pending:
+            return False
+        if self._draining or self._pending_bytes >= self._settings.frame_bytes:
+            return True
+        return self._host.clock.monotonic() - self._pending_since >= self._settings.frame_age_s
+
+    @property
+    def _close_due(self) -> bool:
+        if not self._committed:
+            return False
+        settings = self._settings
+        return (
+            self._finishing
+            or self._committed * self._sealed.ratio >= settings.window_bytes_max
+            or self._committed >= settings.staging_bytes_max // OPEN_PART
+            or self._host.clock.monotonic() - self._opened_at >= settings.window_age_s
+        )
+
+    def _wait_s(self) -> float | None:
+        """
+        Return how long nothing but a change can make a difference.
+        """
+        now = self._host.clock.monotonic()
+        until: list[float] = []
+        if self._pending:
+            until.append(self._pending_since + self._settings.frame_age_s)
+        if self._committed and not self._close_due:
+            until.append(self._opened_at + self._settings.window_age_s)
+        if self.full:
+            until.append(self._full_told_at + FULL_TELL_S)
+        return max(0.0, min(until) - now) if until else None
+
+    async def _stage(self) -> None:
+        """
+        Write one frame.
+        """
+        segments = self._take()
+        self._framing = True
+        frame = await self._host.run_blocking(encode_frame, segments)
+        backoff = Backoff()
+        while not await self._append(frame, segments):
+            error = RetryError(
+                f"{self._paths.staging_directory}: no space left for staging; free some, or lower staging_bytes_max",
+                code="ENOSPC",
+            )
+            self._host.tell("staging_disk_full", str(error), level="error", route=self._route)
+            await wait_after(error, backoff, host=self._host)
+        self._framing = False
+        self._changes.tell()
+
+    def _take(self) -> list[Segment]:
+        """
+        Return the pending segments of the next frame.
+        """
+        count, size = 0, 0
+        for segment in self._pending:
+            assert segment.columns is not None
+            count += 1
+            size += segment.columns.message_bytes + ROW_BYTES * segment.columns.rows
+            if size >= self._settings.frame_bytes:
+                break
+        taken, self._pending = self._pending[:count], self._pending[count:]
+        self._pending_bytes -= size
+        return taken
+
+    async def _append(self, frame: Frame, segments: list[Segment]) -> bool:
+        """
+        Append *frame* to the open window and drop the rows from memory; False where the disk is full.
+        """
+        assert self._file is not None
+        async with self._lock:
+            try:
+                await self._host.run_blocking(self._file.append, frame.encoded)
+            except OSError as error:
+                if error.errno not in _DISK_FULL:
+                    raise
+                return False
+            if not self._written:
+                self._opened_at = self._host.clock.monotonic()
+            self._written = self._file.length
+            for segment, rows in zip(segments, frame.rows, strict=True):
+                segment.columns = None
+                segment.charge.release()
+                self._unconfirmed.append((segment, rows))
+        self._counters.add(metric.SENT_BYTES, frame.data_bytes, self._route)
+        self._gauge()
+        point("staging_written")
+        return True
+
+    async def _close_window(self) -> None:
+        """
+        Seal what is committed of the open window and open the next one.
+        """
+        assert self._file is not None
+        now_ns = self._host.clock.now_ns()
+        async with self._lock:
+            # A checkpoint that began while we waited for the lock goes first.
+            if self._confirmed != self._committed:
+                return
+            old = self._file
+            new = self._staging_file(old.window + 1, 0, now_ns)
+            if self._written > self._committed:
+                tail = await self._host.run_blocking(old.read, self._committed, self._written)
+                await self._host.run_blocking(new.append, tail)
+            window = Window(self._route, old.window, self._committed, now_ns)
+            sink = SinkRows(new.window, 0)
+            try:
+                await self._store.commit(
+                    Transaction(self._route, now_ns, sink=sink, windows=[window])
+                )
+            except RetryError as error:
+                failed: RetryError | None = error
+                await self._host.run_blocking(_discard, new)
+            else:
+                failed = None
+                self._file = new
+                self._written, self._confirmed, self._committed = new.length, 0, 0
+                self._opened_at = self._host.clock.monotonic()
+        if failed is not None:
+            self._host.tell("checkpoint_failed", str(failed), level="error", route=self._route)
+            await wait_after(failed, Backoff(), host=self._host)
+            return
+        point("seal_committed")
+        self._sealed.add(window, resumed=False)
+        await self._host.run_blocking(old.close)
+        self._gauge()
+
+    async def _record_damage(self, window: int, length: int, damage: list[Damage]) -> None:
+        losses = losses_of(damage, window=window - 1)
+        now_ns = self._host.clock.now_ns()
+        await self._store.commit(
+            Transaction(self._route, now_ns, sink=SinkRows(window, length), losses=losses)
+        )
+        for loss in losses:
+            self._counters.add(metric.LOSSES, 1, self._route, loss.reason)
+        self._host.tell(
+            "staging_damaged",
+            f"staging of window {window - 1} failed its checksums: {len(losses)} byte ranges are lost and "
+            "recorded; check the disk of the state directory",
+            level="error",
+            route=self._route,
+        )
+        await self._host.run_blocking(_remove, self._paths.staging(window - 1))
+
+    async def _until(self, done: Callable[[], bool], timeout_s: float) -> None:
+        deadline = self._host.clock.monotonic() + timeout_s
+        self._changes.tell()
+        while not done():
+            left_s = deadline - self._host.clock.monotonic()
+            if left_s <= 0:
+                return
+            await self._changes.wait(left_s)
+
+    def _tell_full(self) -> None:
+        now = self._host.clock.monotonic()
+        if not self.full or now - self._full_told_at < FULL_TELL_S:
+            return
+        self._full_told_at = now
+        self._host.tell(
+            "staging_full",
+            f"{self._disk_bytes} bytes wait on disk for their upload, staging_bytes_max is "
+            f"{self._settings.staging_bytes_max}: the route does not read until some are uploaded",
+            level="warning",
+            route=self._route,
+        )
+
+    def _gauge(self) -> None:
+        self._counters.set(
+            metric.STAGED_BYTES, self._written + self._sealed.staged_bytes, self._route
+        )
+
+    def _staging_file(self, window: int, length: int, created_ns: int) -> StagingFile:
+        path = self._paths.staging(window)
+        return StagingFile(path, window=window, length=length, created_ns=created_ns)
+
+    def _object_store(self, client: AwsClient | None) -> ObjectStore:
+        settings = self._settings
+        where = settings.destination
+        if where.directory:
+            return DirectoryStore(where.directory, host=self._host)
+        assert client is not None, "an s3:// url needs a client"
+        options = S3Options(
+            bucket=where.bucket,
+            prefix=where.prefix,
+            storage_class=settings.storage_class,
+            sse=settings.sse,
+            kms_key_id=settings.kms_key_id,
+            multipart_bytes_min=settings.multipart_bytes_min,
+            part_bytes=settings.part_bytes,
+        )
+        return S3Store(
+            options, client=client, host=self._host, counters=self._counters, route=self._route
+        )
+
+
+def _number(window: Window) -> int:
+    return window.number
+
+
+def _remove(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _discard(file: StagingFile) -> None:
+    file.close()
+    _remove(file.path)

@@ -1,0 +1,167 @@
+"""
+What a start makes of the staging directory: exactly what the checkpoint store says, and nothing else.
+
+| found | becomes |
+|---|---|
+| staging file of the open window, longer than recorded | cut: what is behind never happened, its cursors did not move |
+| the same, damaged or shorter than recorded | its whole frames move to the next window; the rest is a loss |
+| staging file of a sealed window without a manifest | kept: the window is sealed again |
+| any other staging file, directory of an unknown window | removed |
+
+Paths below the state directory:
+
+    staging/<route>/<window>.staging
+    sealed/<route>/<window>/{spec.json, manifest.json, cluster=…/dt=…/hour=…/*.parquet}
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING, NamedTuple
+
+from agent.core.batch import Loss, LossReason
+from agent.sinks.parquet_manifest import Damage, damage_of
+from agent.sinks.parquet_staging import sync_directory
+from agent.sinks.staging import FILE_HEAD, encode_file_head, read_created_ns, scan
+
+if TYPE_CHECKING:
+    from agent.core.checkpoint import RouteState
+
+COPY_BYTES = 1 << 20
+
+
+class StagingPaths(NamedTuple):
+    """
+    Where a route's files are.
+    """
+
+    state_dir: str
+    route: str
+
+    @property
+    def staging_directory(self) -> str:
+        return os.path.join(self.state_dir, "staging", self.route)
+
+    @property
+    def sealed_directory(self) -> str:
+        return os.path.join(self.state_dir, "sealed", self.route)
+
+    def staging(self, window: int) -> str:
+        """
+        Return the path of a window's staging file.
+        """
+        return os.path.join(self.staging_directory, f"{window}.staging")
+
+    def sealed(self, window: int) -> str:
+        """
+        Return the directory of a window's Parquet files.
+        """
+        return os.path.join(self.sealed_directory, str(window))
+
+
+class Recovered(NamedTuple):
+    """
+    The open window, and what is lost of it.
+    """
+
+    window: int
+    length: int
+    created_ns: int
+    damage: list[Damage]
+
+
+def recover(paths: StagingPaths, state: RouteState, now_ns: int) -> Recovered:
+    """
+    Bring the directories to what *state* says; blocks on the disk.
+
+    Where there is damage, the store must learn of the new open window before anything is appended.
+    """
+    numbers = [window.number for window in state.windows]
+    window = state.sink.window if state.sink is not None else max(numbers, default=-1) + 1
+    length = state.sink.staging_length if state.sink is not None else 0
+    kept = {paths.staging(item.number) for item in state.windows if not item.objects}
+    if length:
+        kept.add(paths.staging(window))
+    for directory in (paths.staging_directory, paths.sealed_directory):
+        os.makedirs(directory, exist_ok=True)
+        sync_directory(os.path.dirname(directory))
+    _remove_others(paths.staging_directory, kept)
+    _remove_others(paths.sealed_directory, {paths.sealed(number) for number in numbers})
+    if not length:
+        return Recovered(window, 0, now_ns, [])
+    return _recover_open(paths, window, length, now_ns)
+
+
+def losses_of(damage: list[Damage], *, window: int) -> list[Loss]:
+    """
+    Return loss records for *damage* in the staging of *window*.
+    """
+    return [
+        Loss(
+            log=item.log,
+            file_id=item.file_id,
+            generation=item.generation,
+            start=item.start,
+            stop=item.stop,
+            reason=LossReason.DAMAGED,
+            rows=item.rows,
+            detail=f"staging of window {window}"
+            + (
+                ""
+                if item.log
+                else "; the byte range is one of the staging file, its rows are not known"
+            ),
+        )
+        for item in damage
+    ]
+
+
+def _recover_open(paths: StagingPaths, window: int, length: int, now_ns: int) -> Recovered:
+    path = paths.staging(window)
+    if os.path.exists(path) and os.path.getsize(path) > length:
+        os.truncate(path, length)
+    whole: list[tuple[int, int]] = []
+    damage: list[Damage] = []
+    for scanned in scan(path, length, decode=False):
+        if scanned.data is None:
+            damage += damage_of(scanned)
+        else:
+            whole.append((scanned.start, scanned.stop))
+    if not damage:
+        return Recovered(window, length, read_created_ns(path) or now_ns, [])
+    # A new window, because the store has to learn of the shorter length and of the losses at once.
+    # The old file stays until then: a crash here finds everything as it was.
+    if not whole:
+        return Recovered(window + 1, 0, now_ns, damage)
+    return Recovered(window + 1, _copy_ranges(paths, window, whole, now_ns), now_ns, damage)
+
+
+def _copy_ranges(
+    paths: StagingPaths, window: int, ranges: list[tuple[int, int]], now_ns: int
+) -> int:
+    with (
+        open(paths.staging(window), "rb") as source,
+        open(paths.staging(window + 1), "wb") as target,
+    ):
+        target.write(encode_file_head(window + 1, now_ns))
+        length = FILE_HEAD.size
+        for start, stop in ranges:
+            source.seek(start)
+            for at in range(start, stop, COPY_BYTES):
+                target.write(source.read(min(COPY_BYTES, stop - at)))
+            length += stop - start
+        target.flush()
+        os.fsync(target.fileno())
+    sync_directory(paths.staging_directory)
+    return length
+
+
+def _remove_others(directory: str, kept: set[str]) -> None:
+    for entry in os.scandir(directory):
+        if entry.path in kept:
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        else:
+            os.unlink(entry.path)

@@ -1,0 +1,136 @@
+"""
+Settings of the Parquet sink.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Literal, NamedTuple
+
+from msgspec import Meta
+
+from agent.core.aws import AwsSettings
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+#: S3 refuses smaller parts but the last.
+PART_BYTES_MIN = 5 * MIB
+_URL = re.compile(
+    r"(?:s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?|file://(?P<directory>/.+))"
+)
+
+
+class Destination(NamedTuple):
+    """
+    A parsed url: a bucket and a prefix (empty, or ending with a slash), or a directory.
+    """
+
+    bucket: str
+    prefix: str
+    directory: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParquetSettings(AwsSettings):
+    """
+    Where objects go, how large they become, and what may wait on the local disk.
+    """
+
+    type: Literal["parquet"] = "parquet"
+    url: Annotated[str, Meta(description="s3://bucket/prefix or file:///directory.")]
+    storage_class: Annotated[
+        Literal["", "STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR"],
+        Meta(description="Storage class of the objects; empty: the bucket's default."),
+    ] = ""
+    sse: Annotated[
+        Literal["", "AES256", "aws:kms"],
+        Meta(description="Server-side encryption; empty: the bucket's default."),
+    ] = ""
+    kms_key_id: Annotated[
+        str, Meta(description="KMS key for sse aws:kms; empty: the account's S3 key.")
+    ] = ""
+    window_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=MIB,
+            le=4 * GIB,
+            description="Bytes of Parquet in a window, estimated, at which it is sealed.",
+        ),
+    ] = 128 * MIB
+    window_age_s: Annotated[
+        float,
+        Meta(gt=0, le=86_400, description="Age of a window's first row at which it is sealed."),
+    ] = 300.0
+    staging_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=4 * MIB,
+            description="Bytes on the local disk that are not uploaded; at it the route stops reading.",
+        ),
+    ] = GIB
+    frame_bytes: Annotated[
+        int,
+        Meta(ge=4 * KIB, le=64 * MIB, description="Bytes of rows that are staged in one write."),
+    ] = MIB
+    frame_age_s: Annotated[
+        float,
+        Meta(gt=0, le=60, description="Longest time that a row waits in memory to be staged."),
+    ] = 1.0
+    compression_level: Annotated[
+        int, Meta(ge=1, le=22, description="zstd level of the Parquet files.")
+    ] = 3
+    row_group_rows_max: Annotated[int, Meta(ge=1, description="Rows of a Parquet row group.")] = (
+        131_072
+    )
+    row_group_bytes_max: Annotated[
+        int, Meta(ge=64 * KIB, description="Bytes of a Parquet row group before encoding.")
+    ] = 32 * MIB
+    multipart_bytes_min: Annotated[
+        int,
+        Meta(
+            ge=PART_BYTES_MIN,
+            le=GIB,
+            description="Objects from this size on are uploaded in parts.",
+        ),
+    ] = 16 * MIB
+    part_bytes: Annotated[
+        int,
+        Meta(
+            ge=PART_BYTES_MIN,
+            le=GIB,
+            description="Bytes of a part; one is in memory for each upload.",
+        ),
+    ] = 8 * MIB
+    upload_concurrency: Annotated[
+        int, Meta(ge=1, le=16, description="Objects uploaded at the same time.")
+    ] = 2
+
+    def __post_init__(self) -> None:
+        """
+        Refuse what no single field can be blamed for.
+        """
+        if not _URL.fullmatch(self.url):
+            raise ValueError(
+                f"url: got {self.url!r}, expected s3://bucket/prefix or file:///directory"
+            )
+        if self.kms_key_id and self.sse != "aws:kms":
+            raise ValueError(f"kms_key_id: set, but sse is {self.sse!r}, expected aws:kms")
+
+    @property
+    def destination(self) -> Destination:
+        """
+        The url in parts.
+        """
+        found = _URL.fullmatch(self.url)
+        assert found is not None
+        prefix = (found["prefix"] or "").strip("/")
+        return Destination(
+            found["bucket"] or "", f"{prefix}/" if prefix else "", found["directory"] or ""
+        )
+
+    @property
+    def identity(self) -> str:
+        """
+        What cursors of this sink belong to: another value under the same route needs `tailrace state`.
+        """
+        return f"parquet {self.url.rstrip('/')}"

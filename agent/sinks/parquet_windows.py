@@ -1,0 +1,386 @@
+"""
+Sealed windows on their way to objects.
+
+    sealed → (child) → manifest in the store → uploads, each recorded → gone
+
+A window is in one of these states in the store, and every step can be repeated: the child writes the same
+keys and rows, an upload of a key that exists is a success, a file that is gone was recorded before.  So
+a crash anywhere is followed by the same step again.
+
+Nothing here gives up: an error is told, counted and tried again on the schedules of core/retry.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from agent.core import counters as metric
+from agent.core.batch import Loss, LossReason
+from agent.core.checkpoint import Transaction
+from agent.core.errors import RetryError, StopError
+from agent.core.faults import point
+from agent.core.retry import Backoff
+from agent.sinks.parquet_manifest import MANIFEST_NAME, SPEC_NAME, SealManifest, SealSpec
+from agent.sinks.parquet_recovery import losses_of
+from agent.sinks.parquet_upload import Upload, wait_after
+
+if TYPE_CHECKING:
+    from agent.core.checkpoint import Store, Window
+    from agent.core.counters import Counters
+    from agent.core.host import Host
+    from agent.sinks.parquet_recovery import StagingPaths
+    from agent.sinks.parquet_settings import ParquetSettings
+    from agent.sinks.parquet_upload import ObjectStore
+
+#: Decoded rows that wait in the child for their row group, in row groups: the open hour and a late one.
+PENDING_ROW_GROUPS = 2
+#: What a new measurement of Parquet bytes per staged byte counts for.
+RATIO_WEIGHT = 0.5
+EXIT_STATE_BROKEN = 70
+
+
+class Changes:
+    """
+    Wakes everybody who waits for something to have changed.
+    """
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def tell(self) -> None:
+        """
+        Something has changed.
+        """
+        self._event.set()
+        self._event = asyncio.Event()
+
+    async def wait(self, timeout_s: float | None) -> None:
+        """
+        Return at the next change, or after *timeout_s*.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._event.wait()
+
+
+class SealedWindows:
+    """
+    The windows of one route that are sealed and not gone.
+    """
+
+    def __init__(
+        self,
+        settings: ParquetSettings,
+        *,
+        paths: StagingPaths,
+        node: str,
+        host: Host,
+        store: Store,
+        counters: Counters,
+        objects: ObjectStore,
+        changes: Changes,
+    ) -> None:
+        self._settings = settings
+        self._paths = paths
+        self._node = node
+        self._host = host
+        self._store = store
+        self._counters = counters
+        self._objects = objects
+        self._changes = changes
+        self._windows: dict[int, Window] = {}
+        self._uploading: set[tuple[int, int]] = set()
+        self._resumed: set[int] = set()
+        # One transaction at a time: a later state of a window must not be overtaken by an earlier one.
+        self._recording = asyncio.Lock()
+        #: Parquet bytes per staged byte.  Staging compresses less, so 1 makes the first window small.
+        self.ratio = 1.0
+        self.staged_bytes = 0
+        self.sealed_bytes = 0
+
+    @property
+    def idle(self) -> bool:
+        """
+        Whether everything sealed is uploaded.
+        """
+        return not self._windows
+
+    def add(self, window: Window, *, resumed: bool) -> None:
+        """
+        Take a window that the store knows as sealed; *resumed*: an earlier run may have begun to upload it.
+        """
+        if resumed:
+            self._resumed.add(window.number)
+        self._set(window)
+
+    async def run_seal(self) -> None:
+        """
+        Turn windows into Parquet files, oldest first, until cancelled.
+        """
+        while True:
+            unsealed = [item.number for item in self._windows.values() if not item.objects]
+            if unsealed:
+                await self._seal(self._windows[min(unsealed)])
+            else:
+                await self._changes.wait(None)
+
+    async def run_upload(self) -> None:
+        """
+        Upload objects, oldest window first, until cancelled.  Several of these run side by side.
+        """
+        while True:
+            job = self._next_upload()
+            if job is None:
+                await self._changes.wait(None)
+                continue
+            self._uploading.add(job)
+            try:
+                await self._upload(*job)
+            finally:
+                self._uploading.discard(job)
+
+    def _set(self, window: Window | None, number: int = -1) -> None:
+        if window is None:
+            self._windows.pop(number, None)
+        else:
+            self._windows[window.number] = window
+        windows = self._windows.values()
+        self.staged_bytes = sum(item.staging_length for item in windows if not item.objects)
+        self.sealed_bytes = sum(
+            size for item in windows for _, _, size, confirmed in item.objects if not confirmed
+        )
+        self._counters.set(metric.SEALED_BYTES, self.sealed_bytes, self._paths.route)
+        self._changes.tell()
+
+    async def _seal(self, window: Window) -> None:
+        manifest = await self._manifest(window)
+        point("seal_child_done")
+        relative = os.path.relpath(self._paths.sealed(window.number), self._paths.state_dir)
+        objects = tuple(
+            (item.key, os.path.join(relative, item.key), item.bytes, False)
+            for item in manifest.objects
+        )
+        losses = losses_of(list(manifest.damage), window=window.number)
+        if losses:
+            self._tell_damage(window.number, len(losses))
+        if objects:
+            sealed = replace(window, objects=objects)
+            await self._record(windows=[sealed], losses=losses)
+            parquet_bytes = sum(item.bytes for item in manifest.objects)
+            measured = parquet_bytes / max(1, window.staging_length)
+            self.ratio += RATIO_WEIGHT * (measured - self.ratio)
+            self._set(sealed)
+        else:
+            await self._record(windows_gone=[window.number], losses=losses)
+            self._set(None, window.number)
+        point("manifest_committed")
+        await self._host.run_blocking(_remove_file, self._paths.staging(window.number))
+        if not objects:
+            await self._host.run_blocking(_remove_directory, self._paths.sealed(window.number))
+
+    async def _manifest(self, window: Window) -> SealManifest:
+        """
+        Return the window's manifest, made by the child unless an earlier run of it got that far.
+        """
+        directory = self._paths.sealed(window.number)
+        attempt = 0
+        backoff = Backoff()
+        while True:
+            manifest = await self._host.run_blocking(_read_manifest, directory)
+            if manifest is not None and manifest.staging_length == window.staging_length:
+                return manifest
+            spec_path = os.path.join(directory, SPEC_NAME)
+            await self._host.run_blocking(_write_spec, spec_path, self._spec(window, attempt))
+            name = f"seal {self._paths.route}/{window.number}"
+            code, stderr = await self._host.run_child(["seal", spec_path], name=name)
+            if code == 0:
+                continue
+            if code == EXIT_STATE_BROKEN:
+                raise StopError(stderr.strip(), exit_code=code)
+            attempt += 1
+            error = RetryError(
+                f"{name} ended with {code}: {stderr.strip()[-500:]}", code=f"exit{code}"
+            )
+            self._told_and_counted("seal_failed", error, "seal")
+            await wait_after(error, backoff, host=self._host)
+
+    def _spec(self, window: Window, attempt: int) -> SealSpec:
+        settings = self._settings
+        # A child that the kernel killed for its memory gets through with less of it.
+        row_group_bytes = max(1 << 20, settings.row_group_bytes_max >> min(attempt, 4))
+        return SealSpec(
+            route=self._paths.route,
+            node=self._node,
+            window=window.number,
+            staging_path=self._paths.staging(window.number),
+            staging_length=window.staging_length,
+            directory=self._paths.sealed(window.number),
+            compression_level=settings.compression_level,
+            row_group_rows_max=settings.row_group_rows_max,
+            row_group_bytes_max=row_group_bytes,
+            pending_bytes_max=PENDING_ROW_GROUPS * row_group_bytes,
+        )
+
+    def _next_upload(self) -> tuple[int, int] | None:
+        for number in sorted(self._windows):
+            for index, (_, _, _, confirmed) in enumerate(self._windows[number].objects):
+                if not confirmed and (number, index) not in self._uploading:
+                    return number, index
+        # All confirmed, but the run before ended before it could say so.
+        return None
+
+    async def _upload(self, number: int, index: int) -> None:
+        key, path, size, _ = self._windows[number].objects[index]
+        local = os.path.join(self._paths.state_dir, path)
+        resumed = number in self._resumed
+        backoff = Backoff()
+        losses: list[Loss] = []
+        point("upload_before")
+        while True:
+            try:
+                await self._objects.put(Upload(key=key, path=local, size=size, resumed=resumed))
+            except RetryError as error:
+                self._told_and_counted("upload_failed", error, "upload")
+                await wait_after(error, backoff, host=self._host)
+                resumed = True
+            except FileNotFoundError:
+                losses = [self._lost_object(number, key, local)]
+                break
+            else:
+                break
+        point("upload_after")
+        await self._confirmed(number, index, losses)
+
+    async def _confirmed(self, number: int, index: int, losses: list[Loss]) -> None:
+        """
+        Record that the object needs no further attempt, and let go of what it needed.
+        """
+        async with self._recording:
+            window = self._windows[number]
+            key, path, size, _ = window.objects[index]
+            objects = (
+                *window.objects[:index],
+                (key, path, size, True),
+                *window.objects[index + 1 :],
+            )
+            window = replace(window, objects=objects)
+            await self._commit(
+                Transaction(self._paths.route, self._now_ns(), windows=[window], losses=losses)
+            )
+            self._set(window)
+        point("object_recorded")
+        await self._host.run_blocking(_remove_file, os.path.join(self._paths.state_dir, path))
+        await self.forget(number)
+
+    async def forget(self, number: int) -> None:
+        """
+        Let go of the window if all of its objects are confirmed.
+        """
+        async with self._recording:
+            window = self._windows.get(number)
+            if window is None or not window.objects or not all(item[3] for item in window.objects):
+                return
+            await self._commit(
+                Transaction(self._paths.route, self._now_ns(), windows_gone=[number])
+            )
+            point("window_gone")
+            await self._host.run_blocking(_remove_directory, self._paths.sealed(number))
+            self._resumed.discard(number)
+            self._set(None, number)
+
+    async def _record(
+        self,
+        *,
+        windows: list[Window] | None = None,
+        windows_gone: list[int] | None = None,
+        losses: list[Loss],
+    ) -> None:
+        transaction = Transaction(
+            self._paths.route,
+            self._now_ns(),
+            windows=windows or [],
+            windows_gone=windows_gone or [],
+            losses=losses,
+        )
+        async with self._recording:
+            await self._commit(transaction)
+
+    async def _commit(self, transaction: Transaction) -> None:
+        backoff = Backoff()
+        while True:
+            try:
+                await self._store.commit(transaction)
+            except RetryError as error:
+                self._told_and_counted("checkpoint_failed", error, "store")
+                await wait_after(error, backoff, host=self._host)
+            else:
+                break
+        for loss in transaction.losses:
+            self._counters.add(metric.LOSSES, 1, self._paths.route, loss.reason)
+
+    def _now_ns(self) -> int:
+        return self._host.clock.now_ns()
+
+    def _told_and_counted(self, event: str, error: RetryError, what: str) -> None:
+        route = self._paths.route
+        self._counters.add(metric.RETRIES, 1, route, error.code or what)
+        level = "error" if error.slow else "warning"
+        self._host.tell(event, f"{error}; trying again, nothing is lost", level=level, route=route)
+
+    def _tell_damage(self, number: int, count: int) -> None:
+        self._host.tell(
+            "staging_damaged",
+            f"staging of window {number} failed its checksums: {count} byte ranges are lost and recorded; "
+            "check the disk of the state directory",
+            level="error",
+            route=self._paths.route,
+        )
+
+    def _lost_object(self, number: int, key: str, local: str) -> Loss:
+        self._host.tell(
+            "sealed_file_vanished",
+            f"{local} vanished before it was uploaded: its rows are lost; leave the state directory to Tailrace",
+            level="error",
+            route=self._paths.route,
+        )
+        detail = f"object {key} of window {number} vanished"
+        return Loss(
+            log="",
+            file_id="",
+            generation=0,
+            start=0,
+            stop=0,
+            reason=LossReason.DAMAGED,
+            detail=detail,
+        )
+
+
+def _read_manifest(directory: str) -> SealManifest | None:
+    try:
+        with open(os.path.join(directory, MANIFEST_NAME), "rb") as file:
+            return msgspec.json.decode(file.read(), type=SealManifest)
+    except FileNotFoundError:
+        return None
+
+
+def _write_spec(path: str, spec: SealSpec) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as file:
+        file.write(msgspec.json.encode(spec))
+
+
+def _remove_file(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _remove_directory(path: str) -> None:
+    with suppress(FileNotFoundError):
+        shutil.rmtree(path)

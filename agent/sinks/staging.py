@@ -1,0 +1,379 @@
+"""
+The staging file format: rows on local disk that are not yet an object.
+
+A route appends frames to the staging file of its open window; a frame holds whole segments.  Nothing
+is ever changed in place.  The checkpoint store keeps the length up to which the file counts; what is
+behind it never happened.  All integers are little-endian and unsigned.
+
+File head, 24 bytes:
+
+| at | size | what |
+|---|---|---|
+| 0 | 7 | `TRSTAGE` |
+| 7 | 1 | version of this format: 1.  Another version is refused |
+| 8 | 8 | number of the window |
+| 16 | 8 | when the file was created, ns since the epoch (the window's age) |
+
+Then frames until the end, each:
+
+| at | size | what |
+|---|---|---|
+| 0 | 4 | H, length of the compressed header |
+| 4 | 4 | D, length of the compressed data |
+| 8 | 4 | R, length of the data |
+| 12 | 4 | CRC-32 of the compressed data |
+| 16 | 4 | CRC-32 of bytes 0–16 and of the compressed header |
+| 20 | H | header: raw deflate of JSON |
+| 20 + H | D | data: raw deflate |
+
+Header and data have checksums of their own, so that damaged data can still be named by its byte ranges.
+
+The header is `[resources, segments]`.  A resource is an array `[log, path, cluster, node, namespace, pod,
+pod_uid, container, restart, [[label, value], …]]`; a segment is an array `[resource index, file_id, generation, start,
+stop, rows, message bytes, [file_id, file_id, file_id]]`.  The last array is empty, or names for each stream
+(other, stdout, stderr) the file in which a row flagged FLAG_EARLIER began.
+
+The data are the segments' blocks, in the order of the header.  A block of n rows and m message bytes:
+
+| size | what |
+|---|---|
+| 8 n | time, int64, ns since the epoch |
+| 8 n | offset of the row's first line in its file, int64 |
+| 4 (n + 1) | message offsets, int32: message i is messages[o[i]:o[i + 1]]; o[0] is 0 |
+| 2 n | flags, uint16 (`_fastparse.FLAG_…`) |
+| m | messages, valid UTF-8 |
+| 0–7 | zeros up to a multiple of 8, so that every int64 of the data is aligned |
+
+Example, a frame of one row `hello` on stdout at offset 70 of a file:
+
+    header  [[["/l/0.log","/l/0.log","c","n","shop","web-1","u-1","web","0",[["app","web"]]]],
+             [[0,"00112233445566778899aabbccddeeff",0,70,114,1,5,[]]]]
+    data    15 cd 5b 07 00 00 00 00   46 00 00 00 00 00 00 00   00 00 00 00 05 00 00 00
+            01 00   68 65 6c 6c 6f   00
+
+ISA-L level 1 was measured against Arrow IPC with lz4 for 256 MiB: 0.61 s and 57 MB against 0.92 s and 101 MB.
+
+This module refuses to know about windows, stores and Parquet.  Its functions block on a disk.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+from isal import isal_zlib
+
+from agent._fastencode import staging_buffers
+from agent.core.cursor import STREAM_COUNT
+from agent.core.errors import PoisonError, StopError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from agent._fastencode import Staged
+    from agent.core.batch import Segment
+
+MAGIC = b"TRSTAGE"
+VERSION = 1
+FILE_HEAD = struct.Struct("<7sBQQ")
+FRAME_HEAD = struct.Struct("<IIIII")
+#: The first four fields of a frame's head: what its second checksum covers besides the header.
+FRAME_LENGTHS = struct.Struct("<IIII")
+#: A frame is one segment larger than `frame_bytes` at most.  Lengths beyond this are damage.
+FRAME_BYTES_MAX = 1 << 30
+#: Level 1 of ISA-L: level 0 is 1.1 times as fast for 1.4 times the bytes.
+COMPRESSION_LEVEL = 1
+_RAW_DEFLATE = -15
+_TIME_BYTES, _OFFSET_BYTES, _ENDS_BYTES, _FLAGS_BYTES = 8, 8, 4, 2
+
+
+class StagedResource(msgspec.Struct, array_like=True, frozen=True):
+    """
+    What a frame's header says about a container.
+    """
+
+    log: str
+    path: str
+    cluster: str
+    node: str
+    namespace: str
+    pod: str
+    pod_uid: str
+    container: str
+    restart: str
+    labels: tuple[tuple[str, str], ...]
+
+
+class StagedSegment(msgspec.Struct, array_like=True, frozen=True):
+    """
+    What a frame's header says about a segment.
+    """
+
+    resource: int
+    file_id: str
+    generation: int
+    start: int
+    stop: int
+    rows: int
+    message_bytes: int
+    earlier: tuple[str, ...]
+
+
+class FrameHeader(msgspec.Struct, array_like=True, frozen=True):
+    """
+    The header of a frame.
+    """
+
+    resources: tuple[StagedResource, ...]
+    segments: tuple[StagedSegment, ...]
+
+
+_header_encoder = msgspec.json.Encoder()
+_header_decoder = msgspec.json.Decoder(FrameHeader)
+
+
+class Frame(NamedTuple):
+    """
+    An encoded frame, and what was put into it.
+    """
+
+    encoded: bytes
+    rows: tuple[int, ...]  # per segment
+    data_bytes: int  # before compression
+
+
+class Scanned(NamedTuple):
+    """
+    A stretch [start, stop) of a staging file: a frame, or damage.
+
+    `header` is None where the header is damaged, `data` (decompressed) where the data are.
+    """
+
+    start: int
+    stop: int
+    header: FrameHeader | None
+    data: bytes | None
+
+
+def block_bytes(rows: int, message_bytes: int) -> int:
+    """
+    Return the size of a segment's block.
+    """
+    fixed = _TIME_BYTES + _OFFSET_BYTES + _ENDS_BYTES + _FLAGS_BYTES
+    return (rows * fixed + _ENDS_BYTES + message_bytes + 7) & ~7
+
+
+def encode_file_head(window: int, created_ns: int) -> bytes:
+    """
+    Return the first 24 bytes of a staging file.
+    """
+    return FILE_HEAD.pack(MAGIC, VERSION, window, created_ns)
+
+
+def encode_frame(segments: Sequence[Segment]) -> Frame:
+    """
+    Encode *segments*, whose columns are present, into one frame.
+
+    Raises PoisonError for a segment that no encoder gets through.
+    """
+    compressor = isal_zlib.compressobj(COMPRESSION_LEVEL, isal_zlib.DEFLATED, _RAW_DEFLATE)
+    compressed: list[bytes] = []
+    resources: dict[tuple[str, int], int] = {}
+    resource_rows: list[StagedResource] = []
+    segment_rows: list[StagedSegment] = []
+    data_bytes = 0
+    for segment in segments:
+        staged = _staged(segment)
+        # A container's segments share one Resource object, so its identity is enough here; an
+        # equal one of another object is only written twice.
+        key = (segment.log, id(segment.resource))
+        if key not in resources:
+            resources[key] = len(resource_rows)
+            resource_rows.append(_resource(segment))
+        message_bytes = len(staged.messages)
+        segment_rows.append(
+            StagedSegment(
+                resource=resources[key],
+                file_id=segment.file_id,
+                generation=segment.generation,
+                start=segment.start,
+                stop=segment.stop,
+                rows=staged.rows,
+                message_bytes=message_bytes,
+                earlier=_earlier(segment),
+            )
+        )
+        size = block_bytes(staged.rows, message_bytes)
+        padding = size - block_bytes_exact(staged.rows, message_bytes)
+        for part in (
+            staged.time_ns,
+            staged.offset,
+            bytes(_ENDS_BYTES),
+            staged.message_ends,
+            staged.flags,
+            staged.messages,
+            bytes(padding),
+        ):
+            compressed.append(compressor.compress(part))
+        data_bytes += size
+    compressed.append(compressor.flush())
+    header = _header_encoder.encode(FrameHeader(tuple(resource_rows), tuple(segment_rows)))
+    encoded = _assemble(header, b"".join(compressed), data_bytes)
+    return Frame(encoded, tuple(row.rows for row in segment_rows), data_bytes)
+
+
+def block_bytes_exact(rows: int, message_bytes: int) -> int:
+    """
+    Return the size of a segment's block without its padding.
+    """
+    fixed = _TIME_BYTES + _OFFSET_BYTES + _ENDS_BYTES + _FLAGS_BYTES
+    return rows * fixed + _ENDS_BYTES + message_bytes
+
+
+def scan(path: str, length: int, *, decode: bool = True) -> Iterator[Scanned]:
+    """
+    Yield the frames of the first *length* bytes of the staging file *path*; damage too, as stretches of its own.
+
+    Without *decode* the data are checked and left out of memory: `data` is then b"" where they are whole.
+    A file that has vanished is damage from its beginning to its end.
+    Raises StopError for a format version that this code does not know.
+    """
+    if not os.path.exists(path):
+        yield Scanned(0, length, None, None)
+        return
+    with open(path, "rb") as file:
+        available = min(length, os.fstat(file.fileno()).st_size)
+        position = FILE_HEAD.size
+        if not _head_is_whole(file.read(position), path):
+            # Only the head: the frames behind it have checksums of their own.
+            yield Scanned(0, min(position, length), None, None)
+        while position < available:
+            found = _read_frame(file.fileno(), position, available, decode=decode)
+            if found is None:
+                break
+            yield found
+            position = found.stop
+        if position < length:
+            yield Scanned(position, length, None, None)
+
+
+def read_created_ns(path: str) -> int | None:
+    """
+    Return when the staging file *path* was created; None where its head is damaged.
+    """
+    with open(path, "rb") as file:
+        head = file.read(FILE_HEAD.size)
+    if not _head_is_whole(head, path):
+        return None
+    created_ns: int = FILE_HEAD.unpack(head)[3]
+    return created_ns
+
+
+def _staged(segment: Segment) -> Staged:
+    assert segment.columns is not None, f"{segment.log}: staged twice"
+    try:
+        return staging_buffers(segment.columns)
+    except Exception as error:
+        raise PoisonError(
+            f"{segment.log}: bytes {segment.start}-{segment.stop} cannot be staged: {error}",
+            log=segment.log,
+            generation=segment.generation,
+            start=segment.start,
+            stop=segment.stop,
+        ) from error
+
+
+def _resource(segment: Segment) -> StagedResource:
+    resource = segment.resource
+    return StagedResource(
+        log=_text(segment.log),
+        path=_text(resource.path),
+        cluster=_text(resource.cluster),
+        node=_text(resource.node),
+        namespace=_text(resource.namespace),
+        pod=_text(resource.pod),
+        pod_uid=_text(resource.pod_uid),
+        container=_text(resource.container),
+        restart=_text(resource.restart),
+        labels=tuple((_text(name), _text(value)) for name, value in resource.labels),
+    )
+
+
+def _text(text: str) -> str:
+    # A file name may hold bytes that are not UTF-8 (lone surrogates here); Parquet strings may not.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return text
+
+
+def _earlier(segment: Segment) -> tuple[str, ...]:
+    if not segment.earlier_file_ids:
+        return ()
+    columns = segment.columns
+    assert columns is not None
+    ids = segment.earlier_file_ids
+    return tuple(ids.get(columns.earlier_generation(stream), "") for stream in range(STREAM_COUNT))
+
+
+def _assemble(header: bytes, data: bytes, data_bytes: int) -> bytes:
+    packed = isal_zlib.compress(header, COMPRESSION_LEVEL, _RAW_DEFLATE)
+    lengths = FRAME_LENGTHS.pack(len(packed), len(data), data_bytes, isal_zlib.crc32(data))
+    checksum = isal_zlib.crc32(packed, isal_zlib.crc32(lengths))
+    return b"".join((lengths, struct.pack("<I", checksum), packed, data))
+
+
+def _head_is_whole(head: bytes, path: str) -> bool:
+    if len(head) < FILE_HEAD.size or not head.startswith(MAGIC):
+        return False
+    if head[7] != VERSION:
+        raise StopError(
+            f"{path}: staging format version {head[7]}, this version of Tailrace reads {VERSION}: "
+            "run the version that wrote it until everything is uploaded",
+            exit_code=70,
+        )
+    return True
+
+
+def _read_frame(fd: int, position: int, available: int, *, decode: bool) -> Scanned | None:
+    """
+    Return the frame at *position*, or None where not even its lengths can be trusted.
+    """
+    head = os.pread(fd, FRAME_HEAD.size, position)
+    if len(head) < FRAME_HEAD.size:
+        return None
+    header_length, data_length, data_bytes, data_crc, header_crc = FRAME_HEAD.unpack(head)
+    stop = position + FRAME_HEAD.size + header_length + data_length
+    if stop > available or data_bytes > FRAME_BYTES_MAX:
+        return None
+    body = memoryview(os.pread(fd, header_length + data_length, position + FRAME_HEAD.size))
+    packed, data = body[:header_length], body[header_length:]
+    header = None
+    if isal_zlib.crc32(packed, isal_zlib.crc32(head[: FRAME_LENGTHS.size])) == header_crc:
+        header = _header_decoder.decode(isal_zlib.decompress(packed, _RAW_DEFLATE))
+    elif stop != available and not _frame_follows(fd, stop, available):
+        return None
+    if header is None or isal_zlib.crc32(data) != data_crc:
+        return Scanned(position, stop, header, None)
+    if not decode:
+        return Scanned(position, stop, header, b"")
+    return Scanned(
+        position, stop, header, isal_zlib.decompress(data, _RAW_DEFLATE, data_bytes or 1)
+    )
+
+
+def _frame_follows(fd: int, position: int, available: int) -> bool:
+    """
+    Whether a whole frame head and header stand at *position*: the lengths that led here were right.
+    """
+    head = os.pread(fd, FRAME_HEAD.size, position)
+    if len(head) < FRAME_HEAD.size:
+        return False
+    header_length, data_length, _, _, header_crc = FRAME_HEAD.unpack(head)
+    if position + FRAME_HEAD.size + header_length + data_length > available:
+        return False
+    packed = os.pread(fd, header_length, position + FRAME_HEAD.size)
+    return isal_zlib.crc32(packed, isal_zlib.crc32(head[: FRAME_LENGTHS.size])) == header_crc
