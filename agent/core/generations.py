@@ -1,0 +1,270 @@
+"""
+One generation of a Log: its identity, and what may still happen to its file.
+
+Identity is the hash of the first complete line, or of its first 1,024 bytes.  CRI lines begin with
+nanoseconds, so it is unique there; where it is not (a constant banner), the ordinal (how many
+earlier generations of the Log had the same head) and device and inode as hints decide.
+
+| state | its file | next |
+|---|---|---|
+| LIVE | is at the path that the writer opens | grows |
+| ROTATED | has another name; its writer may still hold it | grows, or is quiet: SEALED |
+| ABSENT | no name leads to it | grows while held, or is quiet: SEALED |
+| CUT | was overwritten; only a copy can have the rest | a copy appears: SEALED, or none: LOST |
+| SEALED | nobody writes to it any more | is read to its end |
+| LOST | nobody can read it any more | a loss record |
+
+No I/O and no clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING, NamedTuple
+
+from agent.core.checkpoint import GenerationRow
+
+if TYPE_CHECKING:
+    from agent.core.rotated_names import RotatedName
+
+#: Bytes of the first line that count.  Vector's default fingerprint is one line, too; a JSON line
+#: can be a mebibyte, and reading that for every file at every start is not worth it.
+HEAD_BYTES_MAX = 1024
+DIGEST_BYTES = 16
+#: `available` of a compressed file until it was read to its end.
+UNMEASURED = 1 << 62
+
+
+class State(Enum):
+    """
+    What may still happen to a generation's file.
+    """
+
+    LIVE = auto()
+    ROTATED = auto()
+    ABSENT = auto()
+    CUT = auto()
+    SEALED = auto()
+    LOST = auto()
+
+
+class Event(Enum):
+    """
+    What was observed of it.
+    """
+
+    SEEN_LIVE = auto()
+    SEEN_ROTATED = auto()
+    SEEN_COMPRESSED = auto()
+    NOT_SEEN = auto()
+    OVERWRITTEN = auto()
+    QUIET = auto()
+
+
+#: Cells that are not here cannot happen: matching never gives a CUT generation the live file back,
+#: and never gives a LOST one anything.
+TRANSITIONS: dict[tuple[State, Event], State] = {
+    (State.LIVE, Event.SEEN_LIVE): State.LIVE,
+    (State.LIVE, Event.SEEN_ROTATED): State.ROTATED,
+    (State.LIVE, Event.SEEN_COMPRESSED): State.SEALED,
+    (State.LIVE, Event.NOT_SEEN): State.ABSENT,
+    (State.LIVE, Event.OVERWRITTEN): State.CUT,
+    # kubelet renames back where the runtime could not reopen the file.
+    (State.ROTATED, Event.SEEN_LIVE): State.LIVE,
+    (State.ROTATED, Event.SEEN_ROTATED): State.ROTATED,
+    (State.ROTATED, Event.SEEN_COMPRESSED): State.SEALED,
+    (State.ROTATED, Event.NOT_SEEN): State.ABSENT,
+    (State.ROTATED, Event.OVERWRITTEN): State.CUT,
+    (State.ROTATED, Event.QUIET): State.SEALED,
+    (State.ABSENT, Event.SEEN_LIVE): State.LIVE,
+    (State.ABSENT, Event.SEEN_ROTATED): State.ROTATED,
+    (State.ABSENT, Event.SEEN_COMPRESSED): State.SEALED,
+    (State.ABSENT, Event.NOT_SEEN): State.ABSENT,
+    (State.ABSENT, Event.OVERWRITTEN): State.CUT,
+    (State.ABSENT, Event.QUIET): State.SEALED,
+    # A copy is made before the file is cut, so it is complete when it counts.
+    (State.CUT, Event.SEEN_ROTATED): State.SEALED,
+    (State.CUT, Event.SEEN_COMPRESSED): State.SEALED,
+    (State.CUT, Event.NOT_SEEN): State.CUT,
+    (State.CUT, Event.QUIET): State.LOST,
+    (State.SEALED, Event.SEEN_LIVE): State.LIVE,
+    (State.SEALED, Event.SEEN_ROTATED): State.SEALED,
+    (State.SEALED, Event.SEEN_COMPRESSED): State.SEALED,
+    (State.SEALED, Event.NOT_SEEN): State.SEALED,
+    (State.SEALED, Event.OVERWRITTEN): State.CUT,
+    (State.LOST, Event.NOT_SEEN): State.LOST,
+}
+
+
+class ImpossibleEventError(AssertionError):
+    """
+    An observation that the table has no cell for: a bug in the matching, never in the input.
+    """
+
+
+class Head(NamedTuple):
+    """
+    The identity of a file's content.
+    """
+
+    digest: bytes
+    length: int
+
+
+def head_of(first: bytes, *, whole: bool) -> Head | None:
+    """
+    Return the head of a file that begins with *first*; None while its first line is incomplete.
+
+    *whole*: nothing will be appended any more, so that an incomplete line counts.
+    """
+    newline = first.find(b"\n", 0, HEAD_BYTES_MAX)
+    if newline >= 0:
+        length = newline + 1
+    elif len(first) >= HEAD_BYTES_MAX:
+        length = HEAD_BYTES_MAX
+    elif whole and first:
+        length = len(first)
+    else:
+        return None
+    return Head(head_digest(first[:length]), length)
+
+
+def head_digest(head: bytes) -> bytes:
+    """
+    Return the hash of the bytes of a head.
+    """
+    return hashlib.blake2b(head, digest_size=DIGEST_BYTES).digest()
+
+
+class Sighting(NamedTuple):
+    """
+    A file of a Log's family, as it was seen in its directory.
+    """
+
+    name: str
+    parts: RotatedName
+    device: int
+    inode: int
+    size: int  # of a compressed file: what its trailer says
+    mtime_ns: int
+    head: Head | None
+    #: It could not be opened or read: only its inode tells what it is.
+    unreadable: bool = False
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """
+        Device and inode.
+        """
+        return (self.device, self.inode)
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Generation:
+    """
+    One file of a Log's chain.  Times are monotonic seconds.
+    """
+
+    number: int
+    head: bytes = b""
+    head_length: int = 0
+    ordinal: int = 0
+    file_id: str = ""
+    device: int = 0
+    inode: int = 0
+    name: str = ""
+    size: int = 0  # the most that was ever known of it
+    available: int = 0  # how much of it can be read
+    state: State = State.LIVE
+    place: Sighting | None = None
+    held: bool = False  # the shell has an open descriptor of (device, inode)
+    grown_at: float = 0.0
+    waiting_since: float = float("-inf")  # superseded, absent or cut since
+    was_cut: bool = False
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """
+        Device and inode of the file that is read.
+        """
+        return (self.device, self.inode)
+
+    @property
+    def readable(self) -> bool:
+        """
+        Whether there is a file to read it from.
+        """
+        return self.held or self.place is not None
+
+    @property
+    def finished(self) -> bool:
+        """
+        Whether nobody writes to it any more.
+        """
+        return self.state in (State.SEALED, State.LOST)
+
+    def apply(self, event: Event) -> None:
+        """
+        Go to the state that *event* leads to.
+        """
+        try:
+            self.state = TRANSITIONS[self.state, event]
+        except KeyError:
+            raise ImpossibleEventError(
+                f"generation {self.number} ({self.name}): {event.name} in state {self.state.name}"
+            ) from None
+
+    def same_head(self, sighting: Sighting) -> bool:
+        """
+        Whether *sighting* begins like this generation.
+        """
+        return sighting.head == (self.head, self.head_length)
+
+    def row(self, log: str) -> GenerationRow:
+        """
+        Return the identity for the checkpoint.
+        """
+        return GenerationRow(
+            log=log,
+            number=self.number,
+            head=self.head,
+            head_length=self.head_length,
+            ordinal=self.ordinal,
+            file_id=self.file_id,
+            device=self.device,
+            inode=self.inode,
+            name=self.name,
+            size=self.size,
+        )
+
+
+def from_row(row: GenerationRow) -> Generation:
+    """
+    Return the generation that a checkpoint knows, not found yet.
+    """
+    return Generation(
+        number=row.number,
+        head=row.head,
+        head_length=row.head_length,
+        ordinal=row.ordinal,
+        file_id=row.file_id,
+        device=row.device,
+        inode=row.inode,
+        name=row.name,
+        size=row.size,
+        state=State.ABSENT,
+        grown_at=float("-inf"),
+    )
+
+
+def file_id_of(seed: str, head: Head, ordinal: int) -> str:
+    """
+    Derive the id of a file from what survives the loss of the state directory.
+    """
+    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    for part in (seed.encode("utf-8", "surrogateescape"), head.digest, b"%d" % ordinal):
+        digest.update(len(part).to_bytes(4, "little"))
+        digest.update(part)
+    return digest.hexdigest()

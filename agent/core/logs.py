@@ -1,0 +1,374 @@
+"""
+The chain of generations of one Log: which file is which, in which order, and what a route does next.
+
+The shell looks at the Log's family (the live file and its rotated siblings) and passes what it saw
+to `observe`; between looks it reports growth (`grew`).  `settle` lets time pass.  `step` then tells a
+route that stands at a place what to do: read, wait, go on to the next generation, record a loss.
+
+How a sighting finds its generation:
+
+1. by device and inode, if the head agrees and the size did not shrink; a mismatch means that the
+   file was cut, overwritten, or deleted and its inode reused;
+2. else by head, newest first, in chain order: a rename over file systems, a gzip, a copy;
+3. else it is a new generation if it comes after everything that was recognised.  What comes before
+   is a copy, or older than anything that a cursor still needs.
+
+Generations are numbered in chain order and numbers never change, so cursors compare.
+
+No I/O and no clock: `now` is in monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from agent.core.generations import (
+    UNMEASURED,
+    Event,
+    Generation,
+    Head,
+    Sighting,
+    State,
+    file_id_of,
+    from_row,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from agent.core.checkpoint import GenerationRow
+
+#: Quiet time after which a renamed file is finished once its successor has bytes: the writer has
+#: moved on, but a runtime's copier of the other stream may flush a last line.
+MOVED_ON_S = 1.0
+
+
+class Step(Enum):
+    """
+    What a route does at its place.
+    """
+
+    READ = auto()
+    WAIT = auto()
+    ADVANCE = auto()  # the generation is read to its end: go to the next one
+    LOSE = auto()  # the rest of the generation cannot be read any more
+    END = auto()  # the Log is over
+
+
+class Chain:
+    """
+    The generations of one Log.
+    """
+
+    __slots__ = ("_grace_s", "_rebooted", "_seed", "generations", "log", "next_number", "seen")
+
+    def __init__(
+        self,
+        log: str,
+        *,
+        seed: str,
+        rows: Iterable[GenerationRow] = (),
+        grace_s: float = 5.0,
+        rebooted: bool = False,
+    ) -> None:
+        self.log = log
+        self.generations = [from_row(row) for row in sorted(rows, key=lambda row: row.number)]
+        self.next_number = self.generations[-1].number + 1 if self.generations else 0
+        #: Whether the last look saw any file of the family.
+        self.seen = False
+        self._seed = seed
+        self._grace_s = grace_s
+        self._rebooted = rebooted
+
+    # -- what is known ------------------------------------------------------------------------
+
+    def find(self, number: int) -> Generation | None:
+        """
+        Return the generation with this number.
+        """
+        for generation in reversed(self.generations):
+            if generation.number == number:
+                return generation
+        return None
+
+    def after(self, number: int) -> Generation | None:
+        """
+        Return the next generation behind *number*.
+        """
+        for generation in self.generations:
+            if generation.number > number:
+                return generation
+        return None
+
+    @property
+    def over(self) -> bool:
+        """
+        Whether no file is left and nothing will come.
+        """
+        return not self.seen and all(generation.finished for generation in self.generations)
+
+    @property
+    def settled(self) -> bool:
+        """
+        Whether time alone changes nothing.
+        """
+        return all(
+            generation.finished or generation.state is State.LIVE for generation in self.generations
+        )
+
+    def step(self, number: int, offset: int) -> Step:
+        """
+        Return what a route at (*number*, *offset*) does.
+        """
+        generation = self.find(number)
+        if generation is None:
+            return self._step_on(number)
+        if generation.state is State.CUT:
+            return Step.WAIT
+        if offset < generation.available and generation.readable and generation.state is not State.LOST:
+            known = bool(generation.head) or generation.finished
+            return Step.READ if known else Step.WAIT
+        if not generation.finished:
+            return Step.WAIT
+        if offset < generation.size:
+            return Step.LOSE
+        return self._step_on(number)
+
+    def _step_on(self, number: int) -> Step:
+        if self.after(number) is not None:
+            return Step.ADVANCE
+        return Step.END if self.over else Step.WAIT
+
+    # -- observations -------------------------------------------------------------------------
+
+    def observe(self, sightings: Sequence[Sighting], *, now: float, now_ns: int) -> None:
+        """
+        Take in a complete view of the Log's family.
+        """
+        ordered = _without_twins(sorted(sightings, key=_order))
+        self.seen = bool(ordered)
+        placed: dict[int, Generation] = {}
+        for index, sighting in enumerate(ordered):
+            generation = self._by_inode(sighting, now)
+            if generation is not None and generation not in placed.values():
+                placed[index] = generation
+        for index in reversed(range(len(ordered))):
+            if index not in placed:
+                generation = self._by_head(ordered[index], index, placed)
+                if generation is not None:
+                    placed[index] = generation
+        last = max(placed, default=-1)
+        for index in range(last + 1, len(ordered)):
+            placed[index] = self._append(ordered[index], now, now_ns)
+        self._place({placed[index].number: ordered[index] for index in placed}, now, now_ns)
+
+    def grew(self, generation: Generation, size: int, *, now: float) -> None:
+        """
+        Note that a held file has *size* bytes.
+        """
+        assert size >= generation.available
+        generation.size = max(generation.size, size)
+        generation.available = size
+        generation.grown_at = now
+
+    def measured(self, generation: Generation, size: int) -> None:
+        """
+        Note that a file which nobody writes to ends at *size* (known at the end of a gz).
+        """
+        generation.available = size
+        generation.size = max(generation.size, size)
+
+    def overwritten(self, generation: Generation, *, now: float) -> None:
+        """
+        Note that the file of *generation* was cut or overwritten.  The next look finds what is there now.
+        """
+        generation.apply(Event.OVERWRITTEN)
+        generation.device = generation.inode = 0
+        generation.held = False
+        generation.place = None
+        generation.was_cut = True
+        generation.waiting_since = now
+
+    def released(self, generation: Generation) -> None:
+        """
+        Note that the descriptor of *generation* was closed: from now on it is read at its place.
+        """
+        generation.held = False
+        place = generation.place
+        if place is not None and place.key != generation.key:
+            generation.device, generation.inode = place.key
+            generation.available = UNMEASURED if place.parts.compressed else place.size
+
+    def identify(self, generation: Generation, head: Head) -> None:
+        """
+        Give *generation* its identity.
+        """
+        assert not generation.head
+        ordinals = [
+            other.ordinal
+            for other in self.generations
+            if other is not generation and (other.head, other.head_length) == head
+        ]
+        generation.head, generation.head_length = head
+        generation.ordinal = max(ordinals, default=-1) + 1
+        generation.file_id = file_id_of(self._seed, head, generation.ordinal)
+
+    def settle(self, now: float) -> None:
+        """
+        Let time pass: renamed and deleted files that are quiet are finished, cut ones without a copy lost.
+        """
+        for generation in self.generations:
+            if generation.state not in (State.ROTATED, State.ABSENT, State.CUT):
+                continue
+            needed_s = self._grace_s
+            successor = self.after(generation.number)
+            if generation.state is State.ROTATED and successor is None:
+                continue  # The writer still writes there, whatever its name is.
+            if generation.state is not State.CUT and successor is not None and successor.size:
+                needed_s = min(MOVED_ON_S, self._grace_s)
+            if now - max(generation.grown_at, generation.waiting_since) >= needed_s:
+                generation.apply(Event.QUIET)
+
+    def freeze(self) -> None:
+        """
+        Let every file be finished as it is: nothing is appended any more.
+        """
+        for generation in self.generations:
+            if generation.state is not State.LOST:
+                generation.state = State.SEALED
+        self.seen = False
+
+    def forget_below(self, number: int) -> list[Generation]:
+        """
+        Drop the generations that every route has passed.
+        """
+        gone = [generation for generation in self.generations if generation.number < number]
+        self.generations = [item for item in self.generations if item.number >= number]
+        return gone
+
+    # -- matching -----------------------------------------------------------------------------
+
+    def _by_inode(self, sighting: Sighting, now: float) -> Generation | None:
+        for generation in reversed(self.generations):
+            if generation.key != sighting.key or generation.state is State.LOST:
+                continue
+            if self._is_same(generation, sighting):
+                return generation
+            if generation.held or generation.state is State.LIVE:
+                self.overwritten(generation, now=now)
+            elif sighting.parts.is_live:
+                generation.was_cut = True  # While nobody looked: only the reason of a loss.
+        return None
+
+    def _is_same(self, generation: Generation, sighting: Sighting) -> bool:
+        if sighting.unreadable:
+            return True
+        if generation.head and not generation.same_head(sighting):
+            return False
+        if sighting.parts.compressed:
+            return True
+        # A file can be shorter than what was synced of a cursor after a power loss, only then.
+        return sighting.size >= generation.available or (self._rebooted and not generation.held)
+
+    def _by_head(
+        self, sighting: Sighting, index: int, placed: dict[int, Generation]
+    ) -> Generation | None:
+        if sighting.head is None:
+            return None
+        taken = placed.values()
+        floor = max((item.number for at, item in placed.items() if at < index), default=-1)
+        ceiling = min(
+            (item.number for at, item in placed.items() if at > index), default=self.next_number
+        )
+        candidates = [
+            generation
+            for generation in reversed(self.generations)
+            if generation not in taken
+            and floor < generation.number < ceiling
+            and generation.state is not State.LOST
+            and generation.same_head(sighting)
+        ]
+        live = sighting.parts.is_live and not sighting.parts.compressed
+        for generation in candidates:
+            if generation.state is State.CUT:
+                if not live:
+                    return generation  # The copy that was made before the cut.
+            elif sighting.parts.compressed or self._rebooted or sighting.size >= generation.size:
+                return generation
+        # A live file that is shorter begins anew; a rotated one is a copy that lacks the end.
+        return candidates[0] if candidates and not live else None
+
+    def _append(self, sighting: Sighting, now: float, now_ns: int) -> Generation:
+        generation = Generation(number=self.next_number, name=sighting.name)
+        generation.grown_at = now - _age_s(sighting, now_ns)
+        self.next_number += 1
+        self.generations.append(generation)
+        return generation
+
+    def _place(self, places: dict[int, Sighting], now: float, now_ns: int) -> None:
+        for generation in self.generations:
+            sighting = places.get(generation.number)
+            state = generation.state
+            if sighting is None:
+                generation.place = None
+                generation.apply(Event.NOT_SEEN)
+            else:
+                self._found(generation, sighting, now)
+            successor = self.after(generation.number)
+            newly_waiting = generation.state is not state and generation.state is not State.CUT
+            if newly_waiting and generation.state in (State.ROTATED, State.ABSENT):
+                generation.waiting_since = max(generation.waiting_since, now)
+            # What a file's age says about its predecessor saves the grace at a start.
+            if newly_waiting and sighting is not None and successor is not None:
+                seen = places.get(successor.number)
+                if seen is not None and not generation.held:
+                    generation.waiting_since = now - _age_s(seen, now_ns)
+
+    def _found(self, generation: Generation, sighting: Sighting, now: float) -> None:
+        if sighting.parts.compressed:
+            event = Event.SEEN_COMPRESSED
+        elif sighting.parts.is_live:
+            event = Event.SEEN_LIVE
+        else:
+            event = Event.SEEN_ROTATED
+        generation.apply(event)
+        generation.place = sighting
+        generation.name = sighting.name
+        if sighting.head is not None and not generation.head:
+            self.identify(generation, sighting.head)
+        if generation.held and generation.key != sighting.key:
+            return  # Go on with the file that is open: same bytes, and no second read.
+        moved = generation.key != sighting.key
+        generation.device, generation.inode = sighting.key
+        if sighting.parts.compressed:
+            generation.size = max(generation.size, sighting.size)
+            if moved or not generation.available:
+                generation.available = UNMEASURED
+            return
+        if self._rebooted and sighting.size < generation.size:
+            generation.size = sighting.size
+        if sighting.size > generation.available and generation.available:
+            generation.grown_at = now
+        generation.available = sighting.size
+        generation.size = max(generation.size, sighting.size)
+
+
+def _order(sighting: Sighting) -> tuple[tuple[int, int, str], int, bool]:
+    return (sighting.parts.order, sighting.mtime_ns, sighting.parts.compressed)
+
+
+def _without_twins(ordered: list[Sighting]) -> list[Sighting]:
+    """
+    Leave out a gz whose original is still there: it may be unfinished.
+    """
+    plain = {sighting.parts.order for sighting in ordered if not sighting.parts.compressed}
+    return [
+        sighting
+        for sighting in ordered
+        if not sighting.parts.compressed or sighting.parts.order not in plain
+    ]
+
+
+def _age_s(sighting: Sighting, now_ns: int) -> float:
+    return max(0.0, (now_ns - sighting.mtime_ns) / 1e9)

@@ -1,0 +1,82 @@
+"""
+Files and directories of this machine.
+
+A warm read asks the page cache alone (`RWF_NOWAIT`): 256 KiB take 72–101 µs inline, where a hop to the
+executor costs 200 µs.  What is not there is read in the executor.  A file system that does not know
+the flag (some FUSE and network ones) is read there always.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agent._fastparse import Chunk
+
+_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOCTTY", 0)
+#: Reading must not write inodes.  Only the owner of a file and root may ask for it.
+_NO_ATIME = getattr(os, "O_NOATIME", 0)
+_NO_WAIT = getattr(os, "RWF_NOWAIT", 0)
+#: Entries that are not there (any more): dangling links, and links that lead in a circle.
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+class OsDisk:
+    """
+    Implements `Disk` of core/host.py.
+    """
+
+    stat = staticmethod(os.stat)
+    fstat = staticmethod(os.fstat)
+    pread = staticmethod(os.pread)
+    close = staticmethod(os.close)
+    resolve = staticmethod(os.path.realpath)
+
+    @staticmethod
+    def list(directory: str) -> list[tuple[str, os.stat_result]]:
+        """
+        Return the names in *directory* with their stat: links followed, dangling ones left out.
+        """
+        found = []
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                try:
+                    found.append((entry.name, entry.stat()))
+                except OSError as error:
+                    if error.errno not in _NOT_THERE and error.errno != errno.EACCES:
+                        raise
+        return found
+
+    @staticmethod
+    def open(path: str) -> int:
+        """
+        Return a read-only descriptor.
+        """
+        try:
+            return os.open(path, _OPEN_FLAGS | _NO_ATIME)
+        except PermissionError:
+            return os.open(path, _OPEN_FLAGS)
+
+    @staticmethod
+    def read_warm(fd: int, chunk: Chunk, length: int, offset: int) -> int | None:
+        """
+        Read what the page cache has; None where the disk would have to be waited for.
+        """
+        if not _NO_WAIT or sys.platform != "linux":
+            return None
+        try:
+            return os.preadv(fd, [memoryview(chunk)[:length]], offset, _NO_WAIT)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
+                return None
+            raise
+
+    @staticmethod
+    def read_cold(fd: int, chunk: Chunk, length: int, offset: int) -> int:
+        """
+        Read and wait for the disk.
+        """
+        return os.preadv(fd, [memoryview(chunk)[:length]], offset)

@@ -1,0 +1,376 @@
+"""
+Which files are there: directories are listed, names are sorted into families, heads are read.
+
+Correctness rests on rescans.  Events only say which directory to list now: a directory that changed
+(by its mtime) is listed every few seconds, all of them every minute or after an overflow.  An mtime
+has the clock tick's grain, so a directory that changed just before it was listed is listed again.
+
+Everything here may wait for a disk, and runs in the executor, one call at a time.  The files it opens
+to read their heads are handed on open: a pod can vanish within a second of its last write.
+"""
+
+from __future__ import annotations
+
+import errno
+import posixpath
+import stat
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from agent.core.generations import HEAD_BYTES_MAX, Head, Sighting, head_of
+from agent.core.rotated_names import RotatedName, as_live, as_rotated, ignored
+from agent.sources.gunzip import first_bytes, size_hint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from agent.core.host import Disk, FileStat
+    from agent.sources.globs import Globs, Places
+
+#: A directory whose mtime is younger than this when it is listed may change without its mtime doing so.
+RACY_NS = 2_000_000_000
+LIST_ATTEMPTS = 3
+DEPTH_MAX = 40  # as many as the kernel follows links: stops circles below `**`
+#: Errors that mean that a directory is gone, rather than that it cannot be seen.
+_GONE = (errno.ENOENT, errno.ENOTDIR)
+
+
+class Scope(Enum):
+    """
+    Which directories a scan lists.
+    """
+
+    DIRTY = auto()  # those that events named
+    CHANGED = auto()  # and those whose mtime changed
+    ALL = auto()
+
+
+@dataclass(slots=True, eq=False)
+class Directory:
+    """
+    A directory that can hold matches.
+    """
+
+    path: str
+    places: Places
+    depth: int
+    mtime_ns: int = -1
+    children: set[str] = field(default_factory=set)
+    watched: bool = False
+
+
+@dataclass(slots=True)
+class Opened:
+    """
+    A descriptor that was opened to read a head.
+    """
+
+    fd: int
+    compressed: bool
+
+
+@dataclass(slots=True)
+class Scan:
+    """
+    What a scan saw.
+
+    `families` holds a complete view of every family in the directories that were listed: an empty
+    list for a Log whose directory was listed and has no file of it.
+    """
+
+    families: dict[str, list[Sighting]] = field(default_factory=dict)
+    opened: dict[tuple[int, int], Opened] = field(default_factory=dict)
+    errors: list[tuple[str, OSError]] = field(default_factory=list)
+    directories_new: list[str] = field(default_factory=list)
+    directories_gone: list[str] = field(default_factory=list)
+
+
+class Discovery:
+    """
+    The directories that patterns reach, and the families in them.
+    """
+
+    def __init__(self, globs: Globs, disk: Disk) -> None:
+        self._globs = globs
+        self._disk = disk
+        self.directories: dict[str, Directory] = {}
+        #: Log keys by the directory that holds their files, and the name of the live file there.
+        self._homes: dict[str, dict[str, str]] = {}
+        #: Live files that are symbolic links to files elsewhere: key → (directory, name).
+        self._links: dict[str, tuple[str, str]] = {}
+
+    def scan(
+        self,
+        scope: Scope,
+        dirty: set[str],
+        *,
+        now_ns: int,
+        known: Mapping[tuple[int, int], Sighting],
+        open_max: int,
+    ) -> Scan:
+        """
+        Look.  *known*: what earlier scans saw, so that heads are read once; *open_max*: how many files
+        may stay open.
+        """
+        scan = Scan()
+        run = _Run(self, scan, scope, dirty, now_ns, known, open_max)
+        for root, places in self._globs.roots.items():
+            run.walk(root, places, 0)
+        for key in [key for key in self._links if scope is Scope.ALL]:
+            self._follow_link(key)
+        for home in {home for home, _ in self._links.values()} - self.directories.keys():
+            self.directories[home] = Directory(home, frozenset(), 0)
+            scan.directories_new.append(home)
+            run.visit(self.directories[home])
+        for directory in list(self.directories.values()):
+            if not directory.places and directory.path not in run.visited:
+                run.visit(directory)
+        return scan
+
+    def home_of(self, key: str) -> str:
+        """
+        Return the directory that holds the files of the Log *key*.
+        """
+        return self._links[key][0] if key in self._links else posixpath.dirname(key)
+
+    def forget(self, key: str) -> None:
+        """
+        Forget a Log that is over.
+        """
+        self._links.pop(key, None)
+        for names in self._homes.values():
+            for name in [name for name, owner in names.items() if owner == key]:
+                del names[name]
+
+    def _follow_link(self, key: str) -> None:
+        try:
+            real = self._disk.resolve(key)
+            self._disk.stat(real)
+        except OSError:
+            return  # Dangling for an instant, while the kubelet rotates: keep what was known.
+        home, name = posixpath.split(real)
+        if self._links.get(key) != (home, name):
+            self.forget(key)
+            self._links[key] = (home, name)
+            self._homes.setdefault(home, {})[name] = key
+
+    def families_in(
+        self, directory: Directory, files: list[tuple[str, FileStat]]
+    ) -> dict[str, list[tuple[str, RotatedName, FileStat]]]:
+        """
+        Sort the files of a directory into families.
+        """
+        homes = self._homes.setdefault(directory.path, {})
+        families: dict[str, list[tuple[str, RotatedName, FileStat]]] = {
+            key: [] for key in homes.values()
+        }
+        for name, status in files:
+            if ignored(name):
+                continue
+            parts = as_rotated(name)
+            key = self._owner(directory, parts.live) if parts is not None else None
+            if key is None:
+                parts = as_live(name)
+                key = self._owner(directory, name)
+            if key is not None and parts is not None:
+                families.setdefault(key, []).append((name, parts, status))
+        return families
+
+    def _owner(self, directory: Directory, live: str) -> str | None:
+        homes = self._homes[directory.path]
+        key = homes.get(live)
+        if key is not None:
+            return key
+        if not self._globs.wants(directory.path, directory.places, live):
+            return None
+        key = posixpath.join(directory.path, live)
+        if key in self._links:
+            return None  # Its files are elsewhere.
+        home = posixpath.join(self._disk.resolve(directory.path), live)
+        if self._disk.resolve(key) != home:
+            self._follow_link(key)
+            if key in self._links:
+                return None
+        homes[live] = key
+        return key
+
+
+class _Run:
+    """
+    One scan under way.
+    """
+
+    def __init__(
+        self,
+        discovery: Discovery,
+        scan: Scan,
+        scope: Scope,
+        dirty: set[str],
+        now_ns: int,
+        known: Mapping[tuple[int, int], Sighting],
+        open_max: int,
+    ) -> None:
+        self.visited: set[str] = set()
+        self._discovery = discovery
+        self._scan = scan
+        self._scope = scope
+        self._dirty = dirty
+        self._now_ns = now_ns
+        self._known = known
+        self._open_max = open_max
+
+    def walk(self, path: str, places: Places, depth: int) -> None:
+        directory = self._discovery.directories.get(path)
+        if directory is None:
+            directory = Directory(path, places, depth)
+        directory.places |= places
+        if not self.visit(directory):
+            return
+        globs = self._discovery._globs
+        for child in sorted(directory.children):
+            below = globs.enter(directory.places, child)
+            if below and depth < DEPTH_MAX:
+                self.walk(posixpath.join(path, child), below, depth + 1)
+
+    def visit(self, directory: Directory) -> bool:
+        """
+        List the directory if its turn has come; False if it is not there.
+        """
+        directories = self._discovery.directories
+        path = directory.path
+        self.visited.add(path)
+        new = directory.path not in directories or directory.mtime_ns == -1
+        if not new and path not in self._dirty and self._scope is Scope.DIRTY:
+            return True
+        try:
+            mtime_ns = self._discovery._disk.stat(path).st_mtime_ns
+            same = mtime_ns == directory.mtime_ns
+            if same and path not in self._dirty and self._scope is not Scope.ALL:
+                return True
+            listing, mtime_ns = self._list(path, mtime_ns)
+        except OSError as error:
+            if error.errno not in _GONE:
+                self._scan.errors.append((path, error))
+                return path in directories
+            self._gone(path)
+            return False
+        if path not in directories:
+            directories[path] = directory
+            self._scan.directories_new.append(path)
+        racy = self._now_ns - mtime_ns < RACY_NS
+        directory.mtime_ns = -2 if racy else mtime_ns
+        self._take(directory, listing)
+        return True
+
+    def _list(self, path: str, mtime_ns: int) -> tuple[list[tuple[str, FileStat]], int]:
+        # A rename while the directory is read can hide a file under both of its names.
+        disk = self._discovery._disk
+        for _ in range(LIST_ATTEMPTS):
+            listing = disk.list(path)
+            after_ns = disk.stat(path).st_mtime_ns
+            if after_ns == mtime_ns:
+                break
+            mtime_ns = after_ns
+        return listing, mtime_ns
+
+    def _gone(self, path: str) -> None:
+        prefix = path.rstrip("/") + "/"
+        discovery = self._discovery
+        for known in [item for item in discovery.directories if item == path or item.startswith(prefix)]:
+            del discovery.directories[known]
+            self._scan.directories_gone.append(known)
+            for key in discovery._homes.pop(known, {}).values():
+                self._scan.families[key] = []
+
+    def _take(self, directory: Directory, listing: list[tuple[str, FileStat]]) -> None:
+        children = {name for name, status in listing if stat.S_ISDIR(status.st_mode)}
+        for child in directory.children - children:
+            self._gone(posixpath.join(directory.path, child))
+        directory.children = children
+        files = [(name, status) for name, status in listing if stat.S_ISREG(status.st_mode)]
+        for key, family in self._discovery.families_in(directory, files).items():
+            self._scan.families[key] = [
+                self._sighting(posixpath.join(directory.path, name), name, parts, status)
+                for name, parts, status in family
+            ]
+
+    def _sighting(self, path: str, name: str, parts: RotatedName, status: FileStat) -> Sighting:
+        key = (status.st_dev, status.st_ino)
+        sighting = Sighting(
+            name, parts, *key, status.st_size, status.st_mtime_ns, None, unreadable=False
+        )
+        known = self._known.get(key)
+        if known is not None and known.head is not None and not known.unreadable:
+            if not parts.compressed and not known.parts.compressed and status.st_size >= known.size:
+                return sighting._replace(head=known.head)
+            if parts.compressed and known.mtime_ns == status.st_mtime_ns:
+                return sighting._replace(head=known.head, size=known.size)
+        try:
+            return self._read_head(path, sighting)
+        except OSError as error:
+            self._scan.errors.append((path, error))
+            return sighting._replace(unreadable=True)
+
+    def _read_head(self, path: str, sighting: Sighting) -> Sighting:
+        disk = self._discovery._disk
+        already = self._scan.opened.get(sighting.key)
+        fd = disk.open(path) if already is None else already.fd
+        keep = already is not None
+        try:
+            # The name may lead elsewhere by now: what counts is what was opened.
+            status = disk.fstat(fd)
+            compressed = sighting.parts.compressed
+            sighting = sighting._replace(
+                device=status.st_dev,
+                inode=status.st_ino,
+                size=size_hint(disk, fd, status.st_size) if compressed else status.st_size,
+                mtime_ns=status.st_mtime_ns,
+                head=head_at(disk, fd, compressed=compressed, whole=not sighting.parts.is_live),
+            )
+            if not keep and len(self._scan.opened) < self._open_max:
+                if sighting.key not in self._scan.opened:
+                    self._scan.opened[sighting.key] = Opened(fd, compressed)
+                    keep = True
+        finally:
+            if not keep:
+                disk.close(fd)
+        return sighting
+
+
+def head_at(disk: Disk, fd: int, *, compressed: bool, whole: bool) -> Head | None:
+    """
+    Read the head of an open file.
+    """
+    if compressed:
+        first = first_bytes(disk, fd, HEAD_BYTES_MAX)
+    else:
+        first = disk.pread(fd, HEAD_BYTES_MAX, 0)
+    return head_of(first, whole=whole or compressed)
+
+
+def first_line(disk: Disk, fd: int, *, compressed: bool) -> bytes:
+    """
+    Read as much of the first line as decides about the format.
+    """
+    if compressed:
+        first = first_bytes(disk, fd, HEAD_BYTES_MAX)
+    else:
+        first = disk.pread(fd, HEAD_BYTES_MAX, 0)
+    return first.partition(b"\n")[0]
+
+
+def errno_name(error: OSError) -> str:
+    """
+    Return the name that a metric shows for *error*.
+    """
+    return errno.errorcode.get(error.errno or 0, "UNKNOWN")
+
+
+def missing_roots(discovery: Discovery, globs: Globs) -> Iterator[str]:
+    """
+    Yield the roots that did not exist at the last scan.
+    """
+    for root in globs.roots:
+        if root not in discovery.directories:
+            yield root

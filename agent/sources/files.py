@@ -1,0 +1,453 @@
+"""
+The files source: one per process, shared by the routes that read from it.
+
+It finds Logs (discovery.py), looks on one shared tick whether they grew, holds their descriptors until
+every route has committed what is in them, and wakes the routes' readers.
+
+The tick asks active files for their size with fstat.  A file that is quiet leaves the tick and gets a
+one-shot watch; every rescan looks at it as well, so that nothing depends on inotify.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.core import counters as metric
+from agent.core.generations import State
+from agent.core.kubelet_path import identity_seed, resource_of
+from agent.core.logs import Chain
+from agent.sources.discovery import Discovery, Scan, Scope, errno_name, missing_roots
+from agent.sources.followed import FollowedLog
+from agent.sources.globs import Globs
+from agent.sources.reader import Reader
+from agent.sources.settings import FilesSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from agent.core.batch import Resource
+    from agent.core.budget import Share
+    from agent.core.checkpoint import GenerationRow
+    from agent.core.counters import Counters
+    from agent.core.cursor import Cursor
+    from agent.core.generations import Generation, Sighting
+    from agent.core.host import Host
+
+__all__ = ["Files", "FilesSettings"]
+
+#: Without inotify new files are still noticed within a second.
+RESCAN_WITHOUT_WATCHES_S = 1.0
+
+
+class Files:
+    """
+    All Logs of one source.
+    """
+
+    def __init__(
+        self,
+        settings: FilesSettings,
+        *,
+        host: Host,
+        counters: Counters,
+        cluster: str,
+        node: str,
+        generations: Sequence[GenerationRow],
+        rebooted: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.host = host
+        self.counters = counters
+        self.logs: dict[str, FollowedLog] = {}
+        #: The files are as they will stay: `freeze` was called.
+        self.frozen = False
+        self._cluster = cluster
+        self._node = node
+        self._rebooted = rebooted
+        self._rows: dict[str, list[GenerationRow]] = {}
+        for row in generations:
+            self._rows.setdefault(row.log, []).append(row)
+        self._globs = Globs(settings.paths, settings.exclude)
+        self._discovery = Discovery(self._globs, host.disk)
+        self._readers: dict[str, Reader] = {}
+        self._active: dict[str, FollowedLog] = {}
+        self._by_watch: dict[str, str] = {}
+        self._known: dict[tuple[int, int], Sighting] = {}
+        self._dirty: set[str] = set()
+        self._overflow = False
+        self._watching = True
+        self._scanned = False
+        self._rescan_at = self._rescan_full_at = 0.0
+
+    # -- what the runtime calls ---------------------------------------------------------------
+
+    async def run(self) -> None:
+        """
+        Follow until cancelled.
+        """
+        try:
+            while True:
+                await self.tick()
+                await self.host.clock.sleep(self.settings.poll_interval_s)
+        finally:
+            self.close()
+
+    async def scan(self) -> None:
+        """
+        Look at everything once.
+        """
+        await self._scan(Scope.ALL)
+
+    async def tick(self) -> None:
+        """
+        One round: events, rescans that are due, sizes of active files, timers of readers.
+        """
+        clock = self.host.clock
+        now = clock.monotonic()
+        self._take_events()
+        scope = self._scope_due(now)
+        if scope is not None:
+            await self._scan(scope)
+            now = clock.monotonic()
+        now_ns = clock.now_ns()
+        for log in list(self._active.values()):
+            self._poll(log, now, now_ns)
+        if scope not in (None, Scope.DIRTY):
+            for log in list(self.logs.values()):
+                if log.key not in self._active:
+                    self._poll(log, now, now_ns)
+        for reader in self._readers.values():
+            reader.tick(now)
+
+    def freeze(self) -> None:
+        """
+        Declare that nothing is appended any more, so that every Log ends where it ends now (replay).
+        """
+        self.frozen = True
+        for log in self.logs.values():
+            log.chain.freeze()
+            self._notify(log)
+
+    def reader(
+        self,
+        route: str,
+        *,
+        cursors: Mapping[str, Cursor],
+        first_start: bool,
+        share: Share,
+        from_end: bool | None = None,
+        select: Callable[[Resource], bool] | None = None,
+    ) -> Reader:
+        """
+        Return the reader of one run of *route*; it replaces the one of the run before.
+        """
+        if from_end is None:
+            from_end = self.settings.start == "end"
+        reader = Reader(
+            route,
+            files=self,
+            cursors=cursors,
+            share=share,
+            from_end=from_end and first_start,
+            select=select,
+        )
+        self._readers[route] = reader
+        for key, cursor in cursors.items():
+            # Gone while nobody looked: its chain says what was lost.
+            if key not in self.logs and self._globs_own(key):
+                self._log(key).floors[route] = (cursor[0].generation, 0)
+        for log in self.logs.values():
+            reader.notify(log)
+        return reader
+
+    def close(self) -> None:
+        """
+        Close every descriptor.
+        """
+        for log in self.logs.values():
+            log.close_all(self.host.disk)
+
+    # -- what readers call --------------------------------------------------------------------
+
+    def overwritten(self, log: FollowedLog, generation: Generation) -> None:
+        """
+        Note that a reader found another content in the file of *generation*.
+        """
+        if generation.state not in (State.CUT, State.LOST):
+            log.chain.overwritten(generation, now=self.host.clock.monotonic())
+        self.look_again(log)
+
+    def look_again(self, log: FollowedLog) -> None:
+        """
+        Scan the directory of *log* on the next tick.
+        """
+        self._dirty.add(log.home)
+        self._activate(log)
+
+    def committed(self, log: FollowedLog, route: str, place: tuple[int, int]) -> None:
+        """
+        Note that *route* has committed everything before *place*.
+        """
+        log.floors[route] = place
+        log.forget_marks()
+        for generation, size in log.let_go(self.host.disk):
+            for reader in self._readers.values():
+                reader.lost_late(log, generation, size)
+
+    def forgotten(self, log: FollowedLog, route: str) -> None:
+        """
+        Note that *route* has forgotten *log*; the last one takes it out of memory.
+        """
+        log.floors.pop(route, None)
+        log.passed[route] = log.chain.next_number - 1
+        following = any(reader.follows_log(log.key) for reader in self._readers.values())
+        if log.chain.over and not following:
+            log.close_all(self.host.disk)
+            del self.logs[log.key]
+            self._active.pop(log.key, None)
+            self._discovery.forget(log.key)
+
+    def is_older(self, log: FollowedLog) -> bool:
+        """
+        Whether `ignore_older_s` leaves out what is in *log* now.
+        """
+        limit_s = self.settings.ignore_older_s
+        newest_ns = max((sighting.mtime_ns for sighting in log.sightings), default=0)
+        age_s = (self.host.clock.now_ns() - newest_ns) / 1e9
+        if not limit_s or age_s <= limit_s:
+            return False
+        self.host.tell(
+            "file_ignored_older", f"{log.key}: not modified for {age_s:.0f} s: only what comes is read"
+        )
+        return True
+
+    def make_room(self) -> bool:
+        """
+        Close descriptors of files that every route has read to their end.
+
+        Returns:
+            Whether any was closed.
+        """
+        for log in self.logs.values():
+            if log.opened and all(reader.caught_up(log) for reader in self._readers.values()):
+                log.close_all(self.host.disk)
+                return True
+        return False
+
+    @property
+    def open_count(self) -> int:
+        """
+        Descriptors held.
+        """
+        return sum(len(log.opened) for log in self.logs.values())
+
+    def count_error(self, path: str, error: OSError) -> None:
+        """
+        Count and tell a file that could not be read.
+        """
+        name = errno_name(error)
+        self.counters.add(metric.FILE_ERRORS, 1, name)
+        self.host.tell("file_error", f"{path}: {error.strerror or error}", level="warning", error=name)
+
+    # -- scanning -----------------------------------------------------------------------------
+
+    def _take_events(self) -> None:
+        for path, _name in self.host.watches.drain():
+            if not path:
+                self._overflow = True
+                continue
+            key = self._by_watch.pop(path, None)
+            if key is None:
+                self._dirty.add(path)
+            elif key in self.logs:
+                self._activate(self.logs[key])
+
+    def _scope_due(self, now: float) -> Scope | None:
+        if self.frozen:
+            return None
+        if not self._scanned or self._overflow or now >= self._rescan_full_at:
+            return Scope.ALL
+        if now >= self._rescan_at:
+            return Scope.CHANGED
+        return Scope.DIRTY if self._dirty else None
+
+    async def _scan(self, scope: Scope) -> None:
+        now = self.host.clock.monotonic()
+        dirty, self._dirty = self._dirty, set()
+        if scope is not Scope.DIRTY:
+            self._set_timers(scope, now)
+        scan = await self.host.run_blocking(self._look, scope, dirty)
+        self._take(scan)
+        # What was created in a new directory before its watch was there is seen by looking again.
+        # A directory that appears is listed, and its watch set, one after the other: the gap is closed here.
+        if self._watch(scan.directories_new):
+            self._dirty.update(scan.directories_new)
+        for path in scan.directories_gone:
+            self.host.watches.forget_directory(path)
+        self._scanned = True
+
+    def _look(self, scope: Scope, dirty: set[str]) -> Scan:
+        return self._discovery.scan(
+            scope,
+            dirty,
+            now_ns=self.host.clock.now_ns(),
+            known=self._known,
+            open_max=max(0, self.settings.open_files_max - self.open_count),
+        )
+
+    def _set_timers(self, scope: Scope, now: float) -> None:
+        settings = self.settings
+        interval_s = settings.rescan_interval_s
+        missing = next(missing_roots(self._discovery, self._globs), None)
+        if not self._watching or missing is not None:
+            interval_s = min(interval_s, RESCAN_WITHOUT_WATCHES_S)
+        self._rescan_at = now + interval_s
+        if scope is Scope.ALL:
+            self._overflow = False
+            self._rescan_full_at = now + settings.rescan_full_interval_s
+
+    def _take(self, scan: Scan) -> None:
+        clock = self.host.clock
+        for path, error in scan.errors:
+            self.count_error(path, error)
+        for key, family in scan.families.items():
+            log = self.logs.get(key)
+            if log is None:
+                if not family:
+                    continue
+                log = self._log(key)
+            for sighting in log.sightings:
+                self._known.pop(sighting.key, None)
+            for sighting in family:
+                self._known[sighting.key] = sighting
+                opened = scan.opened.pop(sighting.key, None)
+                if opened is not None and sighting.key in log.opened:
+                    self.host.disk.close(opened.fd)
+                elif opened is not None:
+                    log.opened[sighting.key] = opened
+            log.home = self._discovery.home_of(key)
+            now = clock.monotonic()
+            log.observe(family, self.host.disk, now=now, now_ns=clock.now_ns())
+            log.chain.settle(now)
+            self._activate(log)
+            self._notify(log)
+        for opened in scan.opened.values():
+            self.host.disk.close(opened.fd)
+        if not self._scanned:
+            self._missing_logs()
+
+    def _missing_logs(self) -> None:
+        """
+        Let Logs that a checkpoint knows and no directory has be over.
+        """
+        now = self.host.clock.monotonic()
+        for log in self.logs.values():
+            if not log.sightings:
+                log.chain.observe((), now=now, now_ns=0)
+                log.chain.settle(now)
+                self._notify(log)
+
+    def _log(self, key: str) -> FollowedLog:
+        chain = Chain(
+            key,
+            seed=identity_seed(key),
+            rows=self._rows.pop(key, ()),
+            grace_s=self.settings.rotate_grace_s,
+            rebooted=self._rebooted,
+        )
+        resource = resource_of(key, cluster=self._cluster, node=self._node)
+        log = FollowedLog(key, chain=chain, resource=resource, existed=not self._scanned)
+        self.logs[key] = log
+        log.quiet_since = self.host.clock.monotonic()
+        self._active[key] = log
+        if self._scanned and not log.sightings:
+            chain.settle(log.quiet_since)
+        return log
+
+    def _globs_own(self, key: str) -> bool:
+        return key.startswith(tuple(root.rstrip("/") + "/" for root in self._globs.roots))
+
+    def _watch(self, directories: Iterable[str]) -> bool:
+        watched = False
+        for path in directories:
+            try:
+                self.host.watches.watch_directory(path)
+                watched = True
+            except FileNotFoundError:
+                self._dirty.add(path)
+            except OSError as error:
+                self._without_watches(error)
+                break
+        return watched
+
+    def _without_watches(self, error: OSError) -> None:
+        if self._watching:
+            self._watching = False
+            self._rescan_at = min(
+                self._rescan_at, self.host.clock.monotonic() + RESCAN_WITHOUT_WATCHES_S
+            )
+            self.host.tell(
+                "watches_unavailable",
+                f"inotify: {error.strerror or error}; rescanning every {RESCAN_WITHOUT_WATCHES_S:g} s instead. "
+                "Raise fs.inotify.max_user_watches or max_user_instances.",
+                level="warning",
+            )
+
+    # -- the tick -----------------------------------------------------------------------------
+
+    def _poll(self, log: FollowedLog, now: float, now_ns: int) -> None:
+        chain = log.chain
+        try:
+            changed = log.poll(self.host.disk, now=now, now_ns=now_ns)
+        except OSError as error:
+            self.count_error(log.key, error)
+            self.look_again(log)
+            return
+        if not chain.settled:
+            chain.settle(now)
+            changed = True
+            if any(generation.state is State.CUT for generation in chain.generations):
+                self._dirty.add(log.home)
+        if changed:
+            self._active[log.key] = log
+            self._notify(log)
+        elif chain.settled and now - log.quiet_since >= self.settings.idle_after_s:
+            self._rest(log)
+
+    def _rest(self, log: FollowedLog) -> None:
+        """
+        Take a quiet Log off the tick.
+        """
+        if self._active.pop(log.key, None) is None:
+            return
+        generations = log.chain.generations
+        if not generations or not self._watching or generations[-1].finished:
+            return
+        path = log.path_of(generations[-1])
+        try:
+            self.host.watches.watch_file_once(path)
+        except FileNotFoundError:
+            self._dirty.add(log.home)
+        except OSError as error:
+            self._without_watches(error)
+        else:
+            self._by_watch[path] = log.key
+            # A write between the last look and the watch is in the size by now.
+            clock = self.host.clock
+            if log.poll(self.host.disk, now=clock.monotonic(), now_ns=clock.now_ns()):
+                self._activate(log)
+                self._notify(log)
+
+    def _activate(self, log: FollowedLog) -> None:
+        log.quiet_since = self.host.clock.monotonic()
+        self._active[log.key] = log
+
+    def _notify(self, log: FollowedLog) -> None:
+        for reader in self._readers.values():
+            reader.notify(log)
+
+    def states(self) -> tuple[int, int]:
+        """
+        Return how many Logs are active and idle.
+        """
+        return len(self._active), len(self.logs) - len(self._active)

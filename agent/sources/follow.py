@@ -1,0 +1,185 @@
+"""
+Where one route stands in one Log: its place, its parser, and what it has to treat specially.
+
+The place (`number`, `offset`) is the frontier: everything before it is in segments.  The cursor is
+where the streams would resume; with open pieces it lies before the frontier.  A quiet Log without
+open pieces drops its parser: then the cursor *is* the place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from agent import _fastparse, _reference
+from agent.core.cursor import Cursor, StreamCursor, StreamMode, cursor_at, resume_place
+
+if TYPE_CHECKING:
+    from agent.core.batch import LossReason
+    from agent.core.generations import Generation
+    from agent.sources.followed import FollowedLog
+    from agent.sources.gunzip import GzipStream
+
+    Parser = _fastparse.Parser
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """
+    Bytes that are not to be read, because no parser or sink gets through them.
+    """
+
+    number: int
+    start: int
+    stop: int
+    reason: LossReason
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Follow:
+    """
+    One route in one Log.
+    """
+
+    log: FollowedLog
+    cursor: Cursor
+    number: int
+    offset: int
+    #: Not committed yet although it is not the Log's beginning: the route must write it first.
+    first_cursor: Cursor | None = None
+    #: Stand at the last line start before this size, before anything else.
+    align_size: int | None = None
+    parser: Parser | None = None
+    #: All bytes before it are looked at, and hold no line that is not in a segment.
+    looked_size: int = -1
+    chunk_bytes: int = 0  # 0: the source's
+    stream: GzipStream | None = None
+    #: file_ids of earlier generations that open pieces may have begun in.
+    earlier: dict[int, str] = field(default_factory=dict)
+    skips: list[Skip] = field(default_factory=list)
+    reference: tuple[int, int] | None = None  # slow parser until this place
+    progress_at: float = 0.0
+    errors: int = 0
+    retry_at: float = 0.0
+    ended: bool = False
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """
+        The frontier.
+        """
+        return (self.number, self.offset)
+
+    def parser_for(self, format_: int, line_bytes_max: int) -> Parser:
+        """
+        Return the parser, made from the cursor if there is none.
+        """
+        if self.parser is None:
+            make = _reference.Parser if self.reference is not None else _fastparse.Parser
+            parser = make(format=format_, line_bytes_max=line_bytes_max)
+            parser.restore(self.cursor)
+            if self.number > resume_place(self.cursor).generation:
+                parser.begin(self.number)
+            self.parser = parser
+        return self.parser
+
+    def rest(self) -> None:
+        """
+        Drop the parser where the cursor alone can bring it back.
+        """
+        if self.parser is not None and not self.parser.open_streams:
+            self.cursor = self.parser.cursor()
+            self.parser = None
+            self.earlier.clear()
+
+    def current_cursor(self) -> Cursor:
+        """
+        Return where each stream would resume now.
+        """
+        return self.cursor if self.parser is None else self.parser.cursor()
+
+    def advance(self, generation: Generation, passed: Generation | None) -> None:
+        """
+        Go to the beginning of the later *generation*; open pieces stay open.
+        """
+        if self.parser is not None:
+            self.parser.begin(generation.number)
+            if self.parser.open_streams and passed is not None:
+                self.earlier[passed.number] = passed.file_id
+        self.number, self.offset = generation.number, 0
+        self.looked_size = -1
+        self.stream = None
+        self.errors = 0
+
+    def jump(self, stop: int, *, mode: StreamMode = StreamMode.LINE) -> Cursor:
+        """
+        Go to *stop* without reading; places that lie behind it already stay.
+        """
+        assert self.parser is None or not self.parser.open_streams
+        target = StreamCursor(self.number, stop, mode)
+        a, b, c = (max(place, target) for place in self.current_cursor())
+        self.cursor = (a, b, c)
+        self.parser = None
+        self.offset = stop
+        self.looked_size = -1
+        return self.cursor
+
+    def next_skip(self) -> Skip | None:
+        """
+        Return the first skip that is not behind the place.
+        """
+        here = [skip for skip in self.skips if skip.number == self.number and skip.stop > self.offset]
+        return min(here, key=lambda skip: skip.start, default=None)
+
+    def passed_reference(self) -> None:
+        """
+        Go back to the fast parser once the place that needed the slow one is behind.
+        """
+        if self.reference is not None and self.place >= self.reference:
+            parser = self.parser
+            if parser is None or not parser.open_streams:
+                self.rest()
+                self.reference = None
+
+
+def begin(
+    log: FollowedLog, cursor: Cursor | None, *, at_end: bool, after: int | None, now: float
+) -> Follow:
+    """
+    Return the Follow of a Log that a route meets.
+
+    *cursor*: what it has committed; *at_end*: without one, begin at the last line start of what is
+    there; *after*: the route had forgotten the Log when it had this generation.
+    """
+    chain = log.chain
+    if cursor is not None:
+        return _resume(log, cursor, now)
+    first = chain.after(-1 if after is None else after)
+    last = chain.generations[-1] if chain.generations else None
+    if at_end and last is not None:
+        follow = Follow(
+            log=log, cursor=cursor_at(last.number, 0), number=last.number, offset=0, progress_at=now
+        )
+        follow.align_size = last.size
+        return follow
+    number = chain.next_number if first is None else first.number
+    return Follow(
+        log=log, cursor=cursor_at(number, 0), number=number, offset=0, progress_at=now
+    )
+
+
+def _resume(log: FollowedLog, cursor: Cursor, now: float) -> Follow:
+    place = resume_place(cursor)
+    generation = log.chain.find(place.generation)
+    number, offset = place.generation, place.offset
+    if generation is None and log.chain.generations and log.chain.after(number) is None:
+        # Its identity is not known any more: repeat rather than skip.
+        number, offset = log.chain.generations[0].number, 0
+        cursor = cursor_at(number, 0)
+    elif generation is not None and offset > generation.size:
+        # Only a reboot makes a file shorter than what was synced of a cursor (design: Logs).
+        offset = generation.size
+        clamped = StreamCursor(number, offset)
+        a, b, c = (min(item, clamped) if item.generation == number else item for item in cursor)
+        cursor = (a, b, c)
+    return Follow(log=log, cursor=cursor, number=number, offset=offset, progress_at=now)

@@ -1,0 +1,322 @@
+"""
+One Log as the process sees it: its chain, its open descriptors, and how far every route has come.
+
+Shared by all routes that follow the Log.  What a route does with it is in `follow.py`.
+"""
+
+from __future__ import annotations
+
+import errno
+import posixpath
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent import _fastparse
+from agent.core.generations import HEAD_BYTES_MAX, State, head_digest, head_of
+from agent.core.kubelet_path import path_facts
+from agent.sources.discovery import Opened, first_line, head_at
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.core.batch import Resource
+    from agent.core.generations import Generation, Sighting
+    from agent.core.host import Disk
+    from agent.core.logs import Chain
+
+#: Moments of growth remembered for lag; with more, neighbours are merged, which overstates it.
+MARKS_MAX = 32
+
+
+@dataclass(slots=True)
+class Mark:
+    """
+    The bytes before (generation, size) were first seen at `seen_ns`.
+    """
+
+    number: int
+    size: int
+    seen_ns: int
+
+
+class FollowedLog:
+    """
+    A Log's files.
+    """
+
+    __slots__ = (
+        "chain",
+        "existed",
+        "floors",
+        "format",
+        "home",
+        "key",
+        "marks",
+        "opened",
+        "passed",
+        "quiet_since",
+        "resource",
+        "sightings",
+        "wanted",
+    )
+
+    def __init__(self, key: str, *, chain: Chain, resource: Resource, existed: bool) -> None:
+        self.key = key
+        self.chain = chain
+        self.resource = resource
+        #: It was there at the first scan.
+        self.existed = existed
+        self.home = posixpath.dirname(key)
+        self.format: int | None = None
+        self.opened: dict[tuple[int, int], Opened] = {}
+        self.sightings: Sequence[Sighting] = ()
+        #: (generation, offset) that each route has committed; what is before all of them is let go.
+        self.floors: dict[str, tuple[int, int]] = {}
+        #: Last generation that a route knew when it forgot the Log.
+        self.passed: dict[str, int] = {}
+        self.marks: deque[Mark] = deque()
+        self.quiet_since = 0.0
+        #: Some route reads it.
+        self.wanted = True
+
+    # -- looking ------------------------------------------------------------------------------
+
+    def observe(
+        self, sightings: Sequence[Sighting], disk: Disk, *, now: float, now_ns: int
+    ) -> None:
+        """
+        Take in a complete view of the family.
+        """
+        # The scan ran in another thread, a while ago: of what is open, the descriptor knows better.
+        fresh = [self._fresh(sighting, disk) for sighting in sightings]
+        self.sightings = fresh
+        before = self._extent()
+        self.chain.observe(fresh, now=now, now_ns=now_ns)
+        for generation in self.chain.generations:
+            generation.held = generation.key in self.opened
+        if self._extent() != before:
+            self.mark(now_ns)
+            self.quiet_since = now
+
+    def _fresh(self, sighting: Sighting, disk: Disk) -> Sighting:
+        opened = self.opened.get(sighting.key)
+        if opened is None or opened.compressed:
+            return sighting
+        try:
+            size = disk.fstat(opened.fd).st_size
+            head = head_at(disk, opened.fd, compressed=False, whole=not sighting.parts.is_live)
+        except OSError:
+            return sighting._replace(unreadable=True)
+        return sighting._replace(size=size, head=head)
+
+    def poll(self, disk: Disk, *, now: float, now_ns: int) -> bool:
+        """
+        Ask every unfinished file for its size.
+
+        Returns:
+            Whether anything changed.
+        """
+        changed = False
+        for generation in self.chain.generations:
+            if generation.finished or generation.state is State.CUT:
+                continue
+            size = self._size(generation, disk)
+            if size is None or size == generation.available:
+                continue
+            changed = True
+            if size < generation.available:
+                self.chain.overwritten(generation, now=now)
+            else:
+                self.grew(generation, size, disk, now=now)
+        if changed:
+            self.quiet_since = now
+            self.mark(now_ns)
+        return changed
+
+    def _size(self, generation: Generation, disk: Disk) -> int | None:
+        opened = self.opened.get(generation.key)
+        if opened is not None:
+            return disk.fstat(opened.fd).st_size
+        if generation.place is None:
+            return None
+        try:
+            status = disk.stat(self.path_of(generation))
+        except OSError:
+            return None  # The next scan tells.
+        return status.st_size if (status.st_dev, status.st_ino) == generation.key else None
+
+    def grew(self, generation: Generation, size: int, disk: Disk, *, now: float) -> None:
+        """
+        Note growth; a first line that is complete now gives the generation its identity.
+        """
+        self.chain.grew(generation, size, now=now)
+        if not generation.head:
+            self.identify(generation, disk, whole=False)
+
+    def identify(self, generation: Generation, disk: Disk, *, whole: bool) -> None:
+        """
+        Read the head of a held file.
+        """
+        opened = self.opened.get(generation.key)
+        if opened is None or opened.compressed or generation.head:
+            return
+        head = head_of(disk.pread(opened.fd, HEAD_BYTES_MAX, 0), whole=whole)
+        if head is not None:
+            self.chain.identify(generation, head)
+
+    # -- descriptors --------------------------------------------------------------------------
+
+    def path_of(self, generation: Generation) -> str:
+        """
+        Return where the file was seen last.
+        """
+        return posixpath.join(self.home, generation.name)
+
+    def descriptor(self, generation: Generation, disk: Disk) -> Opened | None:
+        """
+        Return an open descriptor of *generation*; None where another file is at its place.
+
+        Raises OSError if it cannot be opened.
+        """
+        opened = self.opened.get(generation.key)
+        if opened is not None:
+            return opened
+        place = generation.place
+        if place is None:
+            return None
+        fd = disk.open(self.path_of(generation))
+        try:
+            status = disk.fstat(fd)
+            compressed = place.parts.compressed
+            same = not generation.head or (
+                compressed or self.has_head(fd, generation, disk)
+            )
+            if (status.st_dev, status.st_ino) != place.key or not same:
+                disk.close(fd)
+                return None
+        except OSError:
+            disk.close(fd)
+            raise
+        opened = self.opened[place.key] = Opened(fd, compressed)
+        generation.held = True
+        return opened
+
+    @staticmethod
+    def has_head(fd: int, generation: Generation, disk: Disk) -> bool:
+        """
+        Whether the open plain file still begins as *generation* does.
+        """
+        first = disk.pread(fd, generation.head_length, 0)
+        return len(first) == generation.head_length and head_digest(first) == generation.head
+
+    def close(self, generation: Generation, disk: Disk) -> None:
+        """
+        Close the descriptor of *generation*, if there is one.
+        """
+        opened = self.opened.pop(generation.key, None)
+        if opened is not None:
+            disk.close(opened.fd)
+        self.chain.released(generation)
+
+    def close_all(self, disk: Disk) -> None:
+        """
+        Close every descriptor.
+        """
+        for opened in self.opened.values():
+            disk.close(opened.fd)
+        self.opened.clear()
+        for generation in self.chain.generations:
+            self.chain.released(generation)
+
+    def let_go(self, disk: Disk) -> list[tuple[Generation, int]]:
+        """
+        Close what every route has committed, and forget generations before all floors.
+
+        Returns:
+            Generations that grew after every route had passed them, with the size they have now.
+        """
+        late = []
+        floor = min(self.floors.values(), default=(0, 0))
+        for generation in self.chain.generations:
+            if not generation.finished or floor < (generation.number, generation.size):
+                continue
+            opened = self.opened.get(generation.key)
+            if opened is not None and not opened.compressed:
+                size = disk.fstat(opened.fd).st_size
+                if size > generation.size:
+                    late.append((generation, size))
+            self.close(generation, disk)
+        self.chain.forget_below(floor[0])
+        self._close_strays(disk)
+        return late
+
+    def _close_strays(self, disk: Disk) -> None:
+        held = {generation.key for generation in self.chain.generations}
+        for key in self.opened.keys() - held:
+            disk.close(self.opened.pop(key).fd)
+
+    # -- format and lag -----------------------------------------------------------------------
+
+    def format_of(self, generation: Generation, disk: Disk, forced: str) -> int:
+        """
+        Return the format of the Log, by its first line.
+        """
+        if self.format is None:
+            named = {
+                "cri": _fastparse.FORMAT_CRI,
+                "docker": _fastparse.FORMAT_DOCKER,
+                "raw": _fastparse.FORMAT_RAW,
+            }.get(forced)
+            if named is None:
+                opened = self.opened[generation.key]
+                line = first_line(disk, opened.fd, compressed=opened.compressed)
+                named = _fastparse.detect(line, kubelet=path_facts(self.key).kubelet)
+            self.format = named
+        return self.format
+
+    def _extent(self) -> tuple[int, int]:
+        generations = self.chain.generations
+        return (generations[-1].number, generations[-1].size) if generations else (-1, 0)
+
+    def mark(self, seen_ns: int) -> None:
+        """
+        Remember when the Log grew to what it is.
+        """
+        number, size = self._extent()
+        if self.marks and (len(self.marks) >= MARKS_MAX or self.marks[-1].seen_ns == seen_ns):
+            self.marks[-1].number, self.marks[-1].size = number, size
+        elif size:
+            self.marks.append(Mark(number, size, seen_ns))
+
+    def forget_marks(self) -> None:
+        """
+        Drop the marks that every route has committed.
+        """
+        floor = min(self.floors.values(), default=(0, 0))
+        while self.marks and (self.marks[0].number, self.marks[0].size) <= floor:
+            self.marks.popleft()
+
+    def lag(self, place: tuple[int, int], now_ns: int) -> tuple[int, float]:
+        """
+        Return bytes and seconds behind *place*.
+        """
+        number, offset = place
+        lag_bytes = 0
+        for generation in self.chain.generations:
+            if generation.number >= number and generation.state is not State.LOST:
+                start = offset if generation.number == number else 0
+                lag_bytes += max(0, generation.size - start)
+        if not lag_bytes:
+            return 0, 0.0
+        seen_ns = next(
+            (mark.seen_ns for mark in self.marks if (mark.number, mark.size) > place), now_ns
+        )
+        return lag_bytes, max(0, now_ns - seen_ns) / 1e9
+
+
+def is_descriptor_limit(error: OSError) -> bool:
+    """
+    Whether the process or the system is out of descriptors.
+    """
+    return error.errno in (errno.EMFILE, errno.ENFILE)

@@ -1,0 +1,90 @@
+"""
+Glob patterns, matched directory by directory.
+
+`*`, `?` and `[…]` match within one component; a component `**` matches any number of directories.
+A directory carries the places that patterns have reached in it, so a walk enters only directories
+that can hold a match, and a new file needs one comparison a pattern.
+
+No I/O.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+
+#: (index of the pattern, index of the component that names in this directory are compared with).
+Places = frozenset[tuple[int, int]]
+
+_MAGIC = re.compile(r"[*?[]")
+
+
+class Globs:
+    """
+    Patterns over absolute paths, and exclusions.
+    """
+
+    __slots__ = ("_excluded", "_parts", "roots")
+
+    def __init__(self, patterns: tuple[str, ...], exclude: tuple[str, ...] = ()) -> None:
+        self._parts: list[list[re.Pattern[str] | None]] = []
+        #: Longest literal directories, with the places that the patterns have there.
+        self.roots: dict[str, Places] = {}
+        self._excluded = [_whole_path(pattern) for pattern in exclude]
+        for number, pattern in enumerate(patterns):
+            components = pattern.split("/")[1:]
+            literal = 0
+            while literal < len(components) - 1 and not _MAGIC.search(components[literal]):
+                literal += 1
+            root = "/" + "/".join(components[:literal])
+            self._parts.append(
+                [None if part == "**" else re.compile(fnmatch.translate(part)) for part in components]
+            )
+            places = self._closed({(number, literal)})
+            self.roots[root] = self.roots.get(root, frozenset()) | places
+
+    def enter(self, places: Places, name: str) -> Places:
+        """
+        Return the places in the subdirectory *name*; empty where nothing in it can match.
+        """
+        reached = set()
+        for pattern, index in places:
+            parts = self._parts[pattern]
+            part = parts[index]
+            if part is None:
+                reached.add((pattern, index))
+            elif index + 1 < len(parts) and part.match(name):
+                reached.add((pattern, index + 1))
+        return self._closed(reached)
+
+    def wants(self, directory: str, places: Places, name: str) -> bool:
+        """
+        Whether the file *name* in *directory* matches.
+        """
+        for pattern, index in places:
+            parts = self._parts[pattern]
+            part = parts[index]
+            if part is not None and index == len(parts) - 1 and part.match(name):
+                path = f"{directory.rstrip('/')}/{name}"
+                return not any(excluded.match(path) for excluded in self._excluded)
+        return False
+
+    def _closed(self, places: set[tuple[int, int]]) -> Places:
+        closed = set(places)
+        for pattern, start in places:
+            index = start
+            while index < len(self._parts[pattern]) - 1 and self._parts[pattern][index] is None:
+                index += 1
+                closed.add((pattern, index))
+        return frozenset(closed)
+
+
+def _whole_path(pattern: str) -> re.Pattern[str]:
+    parts = []
+    for part in pattern.split("/"):
+        if part == "**":
+            parts.append(".*")
+        else:
+            body = fnmatch.translate(part).removeprefix("(?s:").removesuffix(r")\Z")
+            parts.append(f"(?:(?!/){body})".replace(".*", "[^/]*"))
+    return re.compile("/".join(parts) + r"\Z", re.DOTALL)

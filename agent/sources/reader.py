@@ -1,0 +1,326 @@
+"""
+One run of a route over the Logs of a source: segments in reading order.
+
+Reading order: generations that are about to vanish (renamed, deleted, cut) first, then round robin,
+one chunk a turn.  The only places where a reader waits are the budget, a cold page and, when
+everything is read, the next wake.  A cancelled `next` loses nothing: a place moves only after the last
+await of a turn.
+
+A reader is thrown away when its route restarts; the next one begins at the committed cursors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from agent.core.cursor import resume_place
+from agent.core.generations import State
+from agent.core.logs import Step
+from agent.sources.follow import Follow, Skip, begin
+from agent.sources.turn import Turn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from agent.core.batch import LossReason, Resource, Segment
+    from agent.core.budget import Share
+    from agent.core.checkpoint import GenerationRow
+    from agent.core.cursor import Cursor
+    from agent.core.generations import Generation
+    from agent.sources.files import Files
+    from agent.sources.followed import FollowedLog
+
+
+class Reader:
+    """
+    What a route reads.
+    """
+
+    def __init__(
+        self,
+        route: str,
+        *,
+        files: Files,
+        cursors: Mapping[str, Cursor],
+        share: Share,
+        from_end: bool,
+        select: Callable[[Resource], bool] | None,
+    ) -> None:
+        self.route = route
+        self._files = files
+        self._cursors = dict(cursors)
+        self._from_end = from_end
+        self._select = select
+        self._follows: dict[str, Follow] = {}
+        self._ignored: set[str] = set()
+        self._urgent: dict[str, Follow] = {}
+        self._ready: dict[str, Follow] = {}
+        self._delayed: dict[str, Follow] = {}
+        self._with_pieces: dict[str, Follow] = {}
+        self._late: list[tuple[Follow, Generation, int]] = []
+        self._current: Follow | None = None
+        self._skips: dict[str, list[Skip]] = {}
+        self._reference: dict[str, tuple[int, int]] = {}
+        self._wake = asyncio.Event()
+        self._turn = Turn(self, files, share)
+        self._closed = False
+
+    # -- reading ------------------------------------------------------------------------------
+
+    async def next(self) -> Segment:
+        """
+        Return the next segment; wait for it.
+        """
+        while True:
+            # Other routes and the admin endpoint breathe between chunks.
+            await asyncio.sleep(0)
+            if self._late:
+                return self._turn.late(*self._late.pop())
+            follow = self._pop()
+            if follow is None:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            self._current = follow
+            try:
+                segment = await self._turn.take(follow)
+            finally:
+                self._current = None
+                self._queue(follow)
+            if segment is not None:
+                return segment
+
+    def _pop(self) -> Follow | None:
+        for queue in (self._urgent, self._ready):
+            if queue:
+                return queue.pop(next(iter(queue)))
+        return None
+
+    def _queue(self, follow: Follow) -> None:
+        """
+        Put *follow* where its next turn is.
+        """
+        key = follow.log.key
+        self._ready.pop(key, None)
+        self._urgent.pop(key, None)
+        if key not in self._follows or follow is self._current:
+            return
+        parser = follow.parser
+        if parser is not None and parser.open_streams:
+            self._with_pieces[key] = follow
+        else:
+            self._with_pieces.pop(key, None)
+        if follow.errors:
+            self._delayed[key] = follow
+        elif self.has_work(follow):
+            generation = follow.log.chain.find(follow.number)
+            live = generation is not None and generation.state is State.LIVE
+            (self._ready if live else self._urgent)[key] = follow
+            self._wake.set()
+        else:
+            follow.rest()
+
+    def has_work(self, follow: Follow) -> bool:
+        """
+        Whether a turn of *follow* would do anything now.
+        """
+        if follow.align_size is not None:
+            return True
+        step = follow.log.chain.step(*follow.place)
+        if step is Step.WAIT or (step is Step.END and follow.ended):
+            return False
+        if step is Step.READ:
+            generation = follow.log.chain.find(follow.number)
+            assert generation is not None
+            return generation.finished or generation.available > follow.looked_size
+        return True
+
+    # -- what Files calls ---------------------------------------------------------------------
+
+    def notify(self, log: FollowedLog) -> None:
+        """
+        Take note that *log* changed.
+        """
+        if self._closed or log.key in self._ignored:
+            return
+        follow = self._follows.get(log.key)
+        if follow is None:
+            if self._select is not None and not self._select(log.resource):
+                self._ignored.add(log.key)
+                return
+            follow = self._follows[log.key] = self._begin(log)
+        self._queue(follow)
+
+    def _begin(self, log: FollowedLog) -> Follow:
+        files = self._files
+        clock = files.host.clock
+        cursor = self._cursors.pop(log.key, None)
+        at_end = cursor is None and (
+            (self._from_end and log.existed) or (log.existed and files.is_older(log))
+        )
+        follow = begin(
+            log,
+            cursor,
+            at_end=at_end,
+            after=log.passed.get(self.route),
+            now=clock.monotonic(),
+        )
+        follow.skips = self._skips.pop(log.key, [])
+        follow.reference = self._reference.pop(log.key, None)
+        place = resume_place(follow.cursor)
+        log.floors[self.route] = (place.generation, place.offset)
+        return follow
+
+    def tick(self, now: float) -> None:
+        """
+        Wake what waited for time: retries, and pieces whose end does not come.
+        """
+        for key in [key for key, item in self._delayed.items() if item.retry_at <= now]:
+            follow = self._delayed.pop(key)
+            if self.has_work(follow):
+                self._urgent[key] = follow
+                self._wake.set()
+            else:
+                follow.errors = 0
+        timeout_s = self._files.settings.piece_timeout_s
+        for key, follow in self._with_pieces.items():
+            if now - follow.progress_at >= timeout_s and follow is not self._current:
+                self._urgent[key] = follow
+                self._wake.set()
+
+    def caught_up(self, log: FollowedLog) -> bool:
+        """
+        Whether this route needs none of the descriptors of *log* now.
+        """
+        follow = self._follows.get(log.key)
+        return follow is None or (
+            follow is not self._current
+            and not self.has_work(follow)
+            and log.key not in self._delayed
+            and not log.chain.step(*follow.place) is Step.READ
+            and all(item.state in (State.LIVE, State.SEALED) for item in log.chain.generations)
+        )
+
+    def follows_log(self, key: str) -> bool:
+        """
+        Whether this route has not finished with the Log *key*.
+        """
+        return not self._closed and key in self._follows
+
+    def lost_late(self, log: FollowedLog, generation: Generation, size: int) -> None:
+        """
+        Record bytes that were written to a generation after it was read and passed.
+        """
+        follow = self._follows.get(log.key)
+        if follow is not None:
+            self._late.append((follow, generation, size))
+            self._wake.set()
+
+    # -- what the route calls -----------------------------------------------------------------
+
+    def exhausted(self) -> bool:
+        """
+        Whether everything known so far was read to its end.
+        """
+        return not (
+            self._current is not None
+            or self._urgent
+            or self._ready
+            or self._delayed
+            or self._late
+            or any(self.has_work(follow) for follow in self._follows.values())
+        )
+
+    def first_cursors(self) -> dict[str, Cursor]:
+        """
+        Return the places at which Logs without a cursor are begun, until they are committed.
+
+        Without them a restart would take a Log that was begun at its end for a new one.
+        """
+        return {
+            key: follow.first_cursor
+            for key, follow in self._follows.items()
+            if follow.first_cursor is not None
+        }
+
+    def generation_rows(self, logs: Iterable[str]) -> list[GenerationRow]:
+        """
+        Return the identities that the cursors of *logs* need.
+        """
+        rows = []
+        for key in logs:
+            follow = self._follows.get(key)
+            if follow is not None:
+                generations = follow.log.chain.generations
+                rows += [item.row(key) for item in generations if item.head]
+        return rows
+
+    def release_generations(self, log: str, committed: Cursor) -> None:
+        """
+        Let go of what lies before *committed*, as far as every route has come.
+        """
+        follow = self._follows.get(log)
+        if follow is not None:
+            follow.first_cursor = None
+            place = resume_place(committed)
+            self._files.committed(follow.log, self.route, (place.generation, place.offset))
+
+    def finished(self) -> list[str]:
+        """
+        Return the Logs that are over and read to their end, until they are forgotten.
+        """
+        return [key for key, follow in self._follows.items() if follow.ended]
+
+    def forget(self, log: str) -> None:
+        """
+        Forget a finished Log, once everything of it is committed.
+        """
+        follow = self._follows.pop(log, None)
+        if follow is not None:
+            for queue in (self._urgent, self._ready, self._delayed, self._with_pieces):
+                queue.pop(log, None)
+            self._files.forgotten(follow.log, self.route)
+
+    def lag(
+        self, committed: Mapping[str, Cursor], now_ns: int
+    ) -> Iterator[tuple[str, int, float]]:
+        """
+        Yield (Log, bytes, seconds) for every Log that is not committed to its end.
+        """
+        for key, follow in self._follows.items():
+            place = resume_place(committed.get(key) or follow.first_cursor or follow.cursor)
+            lag_bytes, lag_s = follow.log.lag((place.generation, place.offset), now_ns)
+            if lag_bytes:
+                yield key, lag_bytes, lag_s
+
+    def use_reference_parser(self, log: str, generation: int, start: int, stop: int) -> None:
+        """
+        Read *log* through the slow parser until [start, stop) of *generation* is behind.
+        """
+        assert start <= stop
+        follow = self._follows.get(log)
+        if follow is not None:
+            assert follow.parser is None, "asked before the first segment"
+            follow.reference = max(follow.reference or (0, 0), (generation, stop))
+        else:
+            self._reference[log] = max(self._reference.get(log, (0, 0)), (generation, stop))
+
+    def skip(self, log: str, generation: int, start: int, stop: int, reason: LossReason) -> None:
+        """
+        Record [start, stop) of *generation* as lost instead of reading it.
+        """
+        follow = self._follows.get(log)
+        skips = follow.skips if follow is not None else self._skips.setdefault(log, [])
+        skips.append(Skip(generation, start, stop, reason))
+
+    def close(self) -> None:
+        """
+        Read no more.  What the route has committed stays known to the source.
+        """
+        self._closed = True
+        self._follows.clear()
+        self._urgent.clear()
+        self._ready.clear()
+        self._delayed.clear()
+        self._with_pieces.clear()

@@ -1,0 +1,512 @@
+"""
+One turn of a reader in one Log: at most one chunk, at most one segment.
+
+    admit → read → verify → parse → segment
+
+The head is verified *after* the read: if it still is the generation's, everything that was read is, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent._fastparse import Chunk
+from agent.core import counters as metric
+from agent.core.batch import Loss, LossReason, Segment
+from agent.core.cursor import StreamMode, cursor_at
+from agent.core.errors import PoisonError
+from agent.core.generations import UNMEASURED
+from agent.core.logs import Step
+from agent.sources.followed import is_descriptor_limit
+from agent.sources.gunzip import GzipError, GzipStream
+
+if TYPE_CHECKING:
+    from agent._fastparse import Columns, Parser
+    from agent.core.budget import Charge, Share
+    from agent.core.cursor import Cursor
+    from agent.core.generations import Generation
+    from agent.sources.discovery import Opened
+    from agent.sources.files import Files
+    from agent.sources.follow import Follow, Skip
+    from agent.sources.reader import Reader
+
+#: Memory of a chunk at its peak, in chunks: its bytes, joined or unescaped messages behind them, and
+#: 31 bytes of columns a row.
+EXPANSION = 3
+#: How often a reader looks again whether the budget has room.
+ADMIT_POLL_S = 0.02
+#: Waits between attempts to read a file that fails, in seconds.
+RETRY_S_MIN = 0.5
+RETRY_S_MAX = 30.0
+#: A damaged gz is given up after this many attempts: what it was made of is gone.
+GZIP_ATTEMPTS = 3
+#: Block in which the last line start is searched backwards.
+ALIGN_BYTES = 64 << 10
+
+
+@dataclass(slots=True, kw_only=True)
+class Reading:
+    """
+    Bytes that were read and belong to the generation.
+    """
+
+    chunk: Chunk
+    length: int
+    charge: Charge
+    limited: bool  # by a skip that follows
+
+
+class Turn:
+    """
+    Does the work of a Reader.
+    """
+
+    def __init__(self, reader: Reader, files: Files, share: Share) -> None:
+        self._route = reader.route
+        self._files = files
+        self._host = files.host
+        self._share = share
+
+    async def take(self, follow: Follow) -> Segment | None:
+        """
+        Do what there is to do at the place of *follow*.
+        """
+        if follow.align_size is not None:
+            await self._align(follow)
+            return None
+        now = self._host.clock.monotonic()
+        chain = follow.log.chain
+        step = chain.step(*follow.place)
+        generation = chain.find(follow.number)
+        pieces = follow.parser is not None and follow.parser.open_streams
+        if step is Step.READ:
+            assert generation is not None
+            if follow.looked_size < generation.available or generation.finished:
+                segment = await self._read(follow, generation)
+                if segment is not None:
+                    return segment
+        if pieces and (
+            step in (Step.LOSE, Step.END)
+            or now - follow.progress_at >= self._files.settings.piece_timeout_s
+        ):
+            return self._release(follow)
+        if step is Step.LOSE:
+            assert generation is not None
+            return self._lose(follow, generation)
+        if step is Step.ADVANCE:
+            self._advance(follow, generation)
+        elif step is Step.END:
+            follow.ended = True
+        return None
+
+    # -- read ---------------------------------------------------------------------------------
+
+    async def _read(self, follow: Follow, generation: Generation) -> Segment | None:
+        skip = follow.next_skip()
+        if skip is not None and skip.start <= follow.offset:
+            return self._skip(follow, generation, skip)
+        try:
+            opened = self._open(follow, generation)
+            if opened is None:
+                self._files.look_again(follow.log)
+                self._delay(follow)
+                return None
+            if not self._refresh(follow, generation, opened):
+                return None
+            parser = follow.parser_for(
+                follow.log.format_of(generation, self._host.disk, self._files.settings.format),
+                self._files.settings.line_bytes_max,
+            )
+            if self._still_partial(follow, generation, opened, parser):
+                return None
+            reading = await self._fill(follow, generation, opened, parser, skip)
+        except GzipError as error:
+            return self._damaged(follow, generation, error)
+        except OSError as error:
+            self._files.count_error(follow.log.path_of(generation), error)
+            self._delay(follow)
+            return None
+        follow.errors = 0
+        return None if reading is None else self._parse(follow, generation, parser, reading, skip)
+
+    def _open(self, follow: Follow, generation: Generation) -> Opened | None:
+        log, disk = follow.log, self._host.disk
+        if generation.key not in log.opened:
+            if self._files.open_count >= self._files.settings.open_files_max:
+                self._files.make_room()
+        try:
+            opened = log.descriptor(generation, disk)
+        except OSError as error:
+            if not is_descriptor_limit(error) or not self._files.make_room():
+                raise
+            opened = log.descriptor(generation, disk)
+        if opened is not None and not generation.head:
+            log.identify(generation, disk, whole=generation.finished)
+        return opened
+
+    def _refresh(self, follow: Follow, generation: Generation, opened: Opened) -> bool:
+        """
+        Bring the size up to date; False if the file was cut.
+        """
+        if opened.compressed:
+            return True
+        size = self._host.disk.fstat(opened.fd).st_size
+        if size < generation.available:
+            self._files.overwritten(follow.log, generation)
+            return False
+        if size > generation.available:
+            clock = self._host.clock
+            follow.log.grew(generation, size, self._host.disk, now=clock.monotonic())
+            follow.log.mark(clock.now_ns())
+        return bool(generation.head)
+
+    def _still_partial(
+        self, follow: Follow, generation: Generation, opened: Opened, parser: Parser
+    ) -> bool:
+        """
+        Whether the partial line behind the place only grew: then its new bytes are all that is looked at.
+        """
+        looked = follow.looked_size
+        if generation.finished or looked <= follow.offset or opened.compressed:
+            return False
+        if generation.available - follow.offset >= parser.chunk_bytes_min:
+            return False
+        fresh = self._host.disk.pread(opened.fd, generation.available - looked, looked)
+        if b"\n" in fresh:
+            return False
+        follow.looked_size = looked + len(fresh)
+        return True
+
+    async def _fill(
+        self,
+        follow: Follow,
+        generation: Generation,
+        opened: Opened,
+        parser: Parser,
+        skip: Skip | None,
+    ) -> Reading | None:
+        limit = generation.available if skip is None else min(generation.available, skip.start)
+        wanted = follow.chunk_bytes or self._files.settings.chunk_bytes
+        # A partial line that is known to be longer than a chunk: room for all of it at once.
+        if follow.looked_size - follow.offset >= wanted:
+            wanted = parser.chunk_bytes_min
+        length = min(wanted, limit - follow.offset)
+        charge = await self._admit(length * EXPANSION)
+        kept = False
+        try:
+            chunk = Chunk(length)
+            read = await self._read_bytes(follow, opened, chunk, length)
+            if opened.compressed:
+                if read < length:
+                    follow.log.chain.measured(generation, follow.offset + read)
+            elif not self._is_same(follow, generation, opened):
+                return None
+            if read == 0:
+                return None
+            kept = True
+            return Reading(
+                chunk=chunk,
+                length=read,
+                charge=charge,
+                limited=skip is not None and follow.offset + read == skip.start,
+            )
+        finally:
+            if not kept:
+                charge.release()
+
+    async def _admit(self, wanted: int) -> Charge:
+        charge = self._share.take(wanted)
+        while charge is None:
+            await self._host.clock.sleep(ADMIT_POLL_S)
+            charge = self._share.take(wanted)
+        return charge
+
+    async def _read_bytes(
+        self, follow: Follow, opened: Opened, chunk: Chunk, length: int
+    ) -> int:
+        disk = self._host.disk
+        if opened.compressed:
+            # A cancelled read goes on in its thread: it must not share a stream with the next one.
+            stream, follow.stream = follow.stream or GzipStream(), None
+            read = await self._host.run_blocking(
+                stream.read, disk, opened.fd, chunk, length, follow.offset
+            )
+            follow.stream = stream
+            return read
+        warm = disk.read_warm(opened.fd, chunk, length, follow.offset)
+        if warm is not None:
+            return warm
+        return await self._host.run_blocking(
+            disk.read_cold, opened.fd, chunk, length, follow.offset
+        )
+
+    def _is_same(self, follow: Follow, generation: Generation, opened: Opened) -> bool:
+        if follow.log.has_head(opened.fd, generation, self._host.disk):
+            return True
+        self._files.overwritten(follow.log, generation)
+        return False
+
+    # -- parse --------------------------------------------------------------------------------
+
+    def _parse(
+        self,
+        follow: Follow,
+        generation: Generation,
+        parser: Parser,
+        reading: Reading,
+        skip: Skip | None,
+    ) -> Segment | None:
+        start, length = follow.offset, reading.length
+        final = generation.finished and start + length >= generation.available
+        read_ns = self._host.clock.now_ns()
+        capacity = reading.chunk.capacity
+        try:
+            columns = parser.parse(
+                reading.chunk, length, offset=start, read_time_ns=read_ns, final=final
+            )
+        except Exception as error:
+            reading.charge.release()
+            stop = self._line_stop(follow, generation, start, length)
+            raise PoisonError(
+                f"{follow.log.key}: generation {generation.number}, bytes {start}-{stop}: "
+                f"the parser raised {type(error).__name__}: {error}",
+                log=follow.log.key,
+                generation=generation.number,
+                start=start,
+                stop=stop,
+            ) from error
+        consumed = parser.consumed
+        if consumed < length:
+            follow.looked_size = start + length if start + length >= generation.available else -1
+        if not consumed:
+            reading.charge.release()
+            if reading.limited and skip is not None:
+                return self._skip(follow, generation, skip)
+            follow.looked_size = start + length
+            if start + length < generation.available or length == capacity:
+                follow.chunk_bytes = max(capacity, parser.chunk_bytes_min)
+            return None
+        follow.chunk_bytes = 0
+        follow.offset = start + consumed
+        follow.progress_at = self._host.clock.monotonic()
+        self._count(parser, consumed)
+        segment = self._segment(follow, generation, start, columns, reading.charge, read_ns)
+        if not parser.open_streams:
+            follow.earlier.clear()
+        follow.passed_reference()
+        return segment
+
+    def _segment(
+        self,
+        follow: Follow,
+        generation: Generation,
+        start: int,
+        columns: Columns,
+        charge: Charge,
+        read_ns: int,
+    ) -> Segment:
+        rows = columns.rows
+        charge.resize(columns.nbytes if rows else 0)
+        return Segment(
+            log=follow.log.key,
+            generation=generation.number,
+            file_id=generation.file_id,
+            start=start,
+            stop=follow.offset,
+            resource=follow.log.resource,
+            columns=columns if rows else None,
+            cursor_after=follow.current_cursor(),
+            read_ns=read_ns,
+            charge=charge,
+            earlier_file_ids=dict(follow.earlier) if follow.earlier else {},
+            rows=rows,
+        )
+
+    def _count(self, parser: Parser, consumed: int) -> None:
+        counters, route, counts = self._files.counters, self._route, parser.counts
+        if consumed:
+            counters.add(metric.READ_BYTES, consumed, route)
+            counters.add(metric.READ_LINES, counts.lines, route)
+        if counts.rows:
+            counters.add(metric.READ_ROWS, counts.rows, route)
+        for kind in ("invalid", "truncated", "unterminated", "empty"):
+            if odd := getattr(counts, kind):
+                counters.add(metric.ROWS_ODD, odd, route, kind)
+        if counts.discarded_bytes:
+            counters.add(metric.DISCARDED_BYTES, counts.discarded_bytes, route)
+
+    # -- what is not read ---------------------------------------------------------------------
+
+    def _release(self, follow: Follow) -> Segment | None:
+        """
+        Emit the open pieces: their end does not come.
+        """
+        parser = follow.parser
+        generation = follow.log.chain.find(follow.number)
+        assert parser is not None
+        assert generation is not None
+        read_ns = self._host.clock.now_ns()
+        columns = parser.release(parser.open_streams, read_time_ns=read_ns)
+        self._count(parser, 0)
+        # The pieces are in memory already: their charge may exceed the share.
+        charge = self._share_anyway(columns.nbytes)
+        segment = self._segment(follow, generation, follow.offset, columns, charge, read_ns)
+        follow.earlier.clear()
+        return segment
+
+    def _share_anyway(self, held: int) -> Charge:
+        charge = self._share.take(0)
+        assert charge is not None
+        charge.resize(held)
+        return charge
+
+    def _lose(self, follow: Follow, generation: Generation) -> Segment:
+        reason = LossReason.TRUNCATED if generation.was_cut else LossReason.DELETED
+        return self._loss(follow, generation, generation.size, reason, StreamMode.LINE, "")
+
+    def _skip(self, follow: Follow, generation: Generation, skip: Skip) -> Segment:
+        if follow.parser is not None and follow.parser.open_streams:
+            released = self._release(follow)
+            assert released is not None
+            return released
+        follow.skips.remove(skip)
+        stop = min(skip.stop, generation.size)
+        mode = StreamMode.LINE
+        opened = follow.log.opened.get(generation.key)
+        if opened is not None and not opened.compressed:
+            if self._host.disk.pread(opened.fd, 1, stop - 1) != b"\n":
+                mode = StreamMode.LINE_REST
+        return self._loss(follow, generation, stop, skip.reason, mode, "isolated")
+
+    def _loss(
+        self,
+        follow: Follow,
+        generation: Generation,
+        stop: int,
+        reason: LossReason,
+        mode: StreamMode,
+        detail: str,
+    ) -> Segment:
+        start = follow.offset
+        cursor = follow.jump(stop, mode=mode)
+        loss = Loss(
+            follow.log.key, generation.file_id, generation.number, start, stop, reason, detail=detail
+        )
+        return self._empty(follow, generation, start, cursor, loss)
+
+    def late(self, follow: Follow, generation: Generation, size: int) -> Segment:
+        """
+        Record what was written to a generation after it had been passed.
+        """
+        here = follow.log.chain.find(follow.number) or generation
+        loss = Loss(
+            follow.log.key,
+            generation.file_id,
+            generation.number,
+            generation.size,
+            size,
+            LossReason.DELETED,
+            detail="written after the file was renamed and finished",
+        )
+        return self._empty(follow, here, follow.offset, follow.current_cursor(), loss)
+
+    def _empty(
+        self, follow: Follow, generation: Generation, start: int, cursor: Cursor, loss: Loss
+    ) -> Segment:
+        return Segment(
+            log=follow.log.key,
+            generation=follow.number,
+            file_id=generation.file_id,
+            start=start,
+            stop=follow.offset,
+            resource=follow.log.resource,
+            columns=None,
+            cursor_after=cursor,
+            read_ns=self._host.clock.now_ns(),
+            charge=self._share_anyway(0),
+            loss=loss,
+        )
+
+    def _damaged(
+        self, follow: Follow, generation: Generation, error: GzipError
+    ) -> Segment | None:
+        self._files.count_error(follow.log.path_of(generation), error)
+        self._delay(follow)
+        if follow.errors < GZIP_ATTEMPTS:
+            return None
+        follow.errors = 0
+        size = generation.size if generation.size < UNMEASURED else follow.offset
+        follow.log.chain.measured(generation, follow.offset)
+        if follow.parser is not None and follow.parser.open_streams:
+            return self._release(follow)
+        stop = max(follow.offset, size)
+        return self._loss(follow, generation, stop, LossReason.DELETED, StreamMode.LINE, str(error))
+
+    # -- places -------------------------------------------------------------------------------
+
+    def _advance(self, follow: Follow, generation: Generation | None) -> None:
+        chain = follow.log.chain
+        if generation is not None and generation.key in follow.log.opened:
+            opened = follow.log.opened[generation.key]
+            if not opened.compressed:
+                size = self._host.disk.fstat(opened.fd).st_size
+                if size > generation.available:
+                    # Its writer came back: these bytes still come before the next generation's.
+                    follow.log.grew(
+                        generation, size, self._host.disk, now=self._host.clock.monotonic()
+                    )
+                    return
+        following = chain.after(follow.number)
+        assert following is not None
+        follow.advance(following, generation)
+
+    async def _align(self, follow: Follow) -> None:
+        """
+        Stand at the last line start before `align_size`.
+        """
+        size = follow.align_size
+        assert size is not None
+        generation = follow.log.chain.find(follow.number)
+        offset = 0
+        if generation is not None and size:
+            try:
+                opened = self._open(follow, generation)
+                if opened is not None and opened.compressed:
+                    offset = generation.size
+                elif opened is not None:
+                    offset = await self._host.run_blocking(self._line_start, opened.fd, size)
+            except OSError as error:
+                self._files.count_error(follow.log.path_of(generation), error)
+                self._delay(follow)
+                return
+        follow.align_size = None
+        follow.offset = offset
+        follow.cursor = follow.first_cursor = cursor_at(follow.number, offset)
+
+    def _line_start(self, fd: int, size: int) -> int:
+        stop = size
+        while stop > 0:
+            start = max(0, stop - ALIGN_BYTES)
+            newline = self._host.disk.pread(fd, stop - start, start).rfind(b"\n")
+            if newline >= 0:
+                return start + newline + 1
+            stop = start
+        return 0
+
+    def _line_stop(
+        self, follow: Follow, generation: Generation, start: int, length: int
+    ) -> int:
+        """
+        Return the end of the last whole line in [start, start + length), else its end.
+        """
+        opened = follow.log.opened.get(generation.key)
+        newline = -1
+        if opened is not None and not opened.compressed:
+            newline = self._host.disk.pread(opened.fd, length, start).rfind(b"\n")
+        return start + (newline + 1 if newline >= 0 else length)
+
+    def _delay(self, follow: Follow) -> None:
+        follow.errors += 1
+        wait_s = min(RETRY_S_MAX, RETRY_S_MIN * 2 ** min(follow.errors - 1, 10))
+        follow.retry_at = self._host.clock.monotonic() + wait_s
