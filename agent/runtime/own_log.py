@@ -27,7 +27,9 @@ import msgspec
 from agent.core.errors import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+Plain = str | int | float | bool | None
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 LINES_MAX = 10
@@ -160,17 +162,13 @@ class OwnLog:
             self.unwritten += 1
 
 
-def _json_line(
-    when: str, level: str, event: str, text: str, fields: dict[str, str | int | float | bool | None]
-) -> bytes:
+def _json_line(when: str, level: str, event: str, text: str, fields: Mapping[str, Plain]) -> bytes:
     return msgspec.json.encode(
-        {"time": when, "level": level, "event": event, "text": text} | fields
+        {"time": when, "level": level, "event": event, "text": text, **fields}
     )
 
 
-def _text_line(
-    when: str, level: str, event: str, text: str, fields: dict[str, str | int | float | bool | None]
-) -> bytes:
+def _text_line(when: str, level: str, event: str, text: str, fields: Mapping[str, Plain]) -> bytes:
     parts = [when, level, f"{event}:", text.replace("\n", "\\n")]
     for name, value in fields.items():
         shown_value = str(value)
@@ -180,7 +178,7 @@ def _text_line(
     return " ".join(parts).encode()
 
 
-def _plain(value: object) -> str | int | float | bool | None:
+def _plain(value: object) -> Plain:
     """
     Return *value* as something that is written the same way everywhere.
     """

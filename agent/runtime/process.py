@@ -52,7 +52,7 @@ async def run_agent(config: Config, own_log: OwnLog) -> int:
     raise_open_files_max()
     host = SystemHost(own_log)
     clock = host.clock
-    async with StateLock(config.state_dir, wait_s=config.lock_wait_s, tell=host.tell):
+    async with StateLock(config.state_dir, wait_s=config.lock_wait_s, tell=host.tell, clock=clock):
         store = await SqliteStore.open(
             config.state_dir,
             now_ns=clock.now_ns,
@@ -67,6 +67,7 @@ async def run_agent(config: Config, own_log: OwnLog) -> int:
                 counters=agent.counters,
                 ready=lambda: agent.ready,
                 refresh=lambda: gauges.refresh(agent, clock.now_ns()),
+                tell=host.tell,
             ):
                 own_log.tell("started", f"following logs for {len(config.routes)} routes")
                 await _until_drained(agent, config.drain_timeout_s, host)

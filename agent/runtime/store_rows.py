@@ -160,7 +160,21 @@ def read_generations(connection: sqlite3.Connection) -> list[GenerationRow]:
         "SELECT log, number, head, head_length, ordinal, file_id, device, inode, name, size"
         " FROM generations ORDER BY log, number"
     )
-    return [GenerationRow(path_out(row[0]), *row[1:8], path_out(row[8]), row[9]) for row in rows]
+    return [
+        GenerationRow(
+            path_out(log),
+            number,
+            head,
+            length,
+            ordinal,
+            file_id,
+            device,
+            inode,
+            path_out(name),
+            size,
+        )
+        for log, number, head, length, ordinal, file_id, device, inode, name, size in rows
+    ]
 
 
 def write(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from agent.core.batch import Loss, LossReason
-from agent.core.checkpoint import GenerationRow, SinkRows, Transaction, Window
+from agent.core.checkpoint import GenerationRow, SinkRows, Store, Transaction, Window
 from agent.core.cursor import StreamCursor, StreamMode, cursor_at
 from agent.core.errors import StopError
 from agent.runtime.store_losses import LOSSES_OLDER
@@ -19,7 +19,6 @@ from agent.runtime.store_rows import GENERATIONS_KEPT_MAX
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from agent.core.checkpoint import Store
 
 DAY_NS = 24 * 3600 * 1_000_000_000
 LOG = "/var/log/pods/shop_web-0_0a1b/app/0.log"
