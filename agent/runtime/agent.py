@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from agent.core.budget import Budget
 from agent.core.counters import Counters
 from agent.runtime.route import Route, RouteSettings
-from agent.runtime.sinks import sink_identity, sink_maker
+from agent.runtime.sinks import AwsOnce, sink_identity, sink_maker
 from agent.runtime.supervisor import Supervisor
 from agent.sources.files import Files
 
@@ -32,16 +32,26 @@ class Agent:
     The routes of one configuration over one store.
     """
 
-    def __init__(self, config: Config, *, host: Host, store: Store, finite: bool = False) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        host: Host,
+        store: Store,
+        finite: bool = False,
+        rebooted: bool = False,
+    ) -> None:
         self.config = config
         self.counters = Counters()
         #: Nobody writes the files any more: read them to their end (replay).
         self.finite = finite
+        self._rebooted = rebooted
         self.budget = Budget(config.memory_budget_bytes, tuple(route.name for route in config.routes))
         self.files: dict[str, Files] = {}
         self.supervisors: list[Supervisor] = []
         self._host = host
         self._store = store
+        self._aws = AwsOnce(host.clock)
         self._started = asyncio.Event()
 
     async def run(self) -> None:
@@ -57,6 +67,7 @@ class Agent:
                 cluster=self.config.cluster,
                 node=self.config.node,
                 generations=generations,
+                rebooted=self._rebooted,
             )
         self.supervisors = [self._supervisor(route) for route in self.config.routes]
         for files in self.files.values():
@@ -70,6 +81,7 @@ class Agent:
             await asyncio.wait(routes)
             for follower in followers:
                 follower.cancel()
+        await self._aws.close()
 
     async def drain(self, timeout_s: float) -> None:
         """
@@ -99,7 +111,12 @@ class Agent:
         """
         Bytes of all known files: what a replay has before it.
         """
-        return sum(files.bytes_known() for files in self.files.values())
+        return sum(
+            generation.size
+            for files in self.files.values()
+            for log in files.logs.values()
+            for generation in log.chain.generations
+        )
 
     async def _follow(self, name: str) -> None:
         """
@@ -126,7 +143,17 @@ class Agent:
             uncommitted_bytes_max=self.config.uncommitted_bytes_max,
         )
         share = self.budget.shares[route.name]
-        make_sink = sink_maker(route, self.config, host=self._host, store=self._store, share=share, counters=self.counters)
+        make_sink = sink_maker(
+            route.sink,
+            route=route.name,
+            node=self.config.node,
+            state_dir=self.config.state_dir,
+            host=self._host,
+            store=self._store,
+            share=share,
+            counters=self.counters,
+            aws=self._aws,
+        )
 
         def make_route(prepare: Callable[[Reader], None]) -> Route:
             return Route(

@@ -61,7 +61,7 @@ async def run_agent(config: Config, own_log: OwnLog) -> int:
             boot_id=boot_id(),
         )
         try:
-            agent = Agent(config, host=host, store=store)
+            agent = Agent(config, host=host, store=store, rebooted=store.boot_changed)
             async with Admin(
                 config.admin.listen,
                 counters=agent.counters,

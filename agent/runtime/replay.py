@@ -138,7 +138,9 @@ async def run_replay(
                 routes=[route.name for route in config.routes],
                 boot_id=boot_id(),
             )
-            agent = Agent(config, host=host, store=store, finite=True)
+            agent = Agent(
+                config, host=host, store=store, finite=True, rebooted=store.boot_changed
+            )
             try:
                 started = _since_start()
                 startup_cpu_s = time.process_time()
