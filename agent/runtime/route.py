@@ -123,9 +123,9 @@ class Route:
     @property
     def exhausted(self) -> bool:
         """
-        Whether everything known was read.
+        Whether a run is up that has read everything known.
         """
-        return self.reader is not None and self.reader.exhausted()
+        return self.ready and self.reader is not None and self.reader.exhausted()
 
     async def _pump(self, reader: Reader, sink: Sink, resolver: Resolver) -> None:
         while True:

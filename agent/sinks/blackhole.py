@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta
 
 from agent.core import counters as names
+from agent.sinks.protocol import Sink
 
 if TYPE_CHECKING:
     from agent.core.batch import Segment
@@ -42,7 +43,7 @@ class BlackholeSettings:
     ] = 0.0
 
 
-class BlackholeSink:
+class BlackholeSink(Sink):
     """
     The sink.  Without delay and failures a segment is resolved as it is accepted.
     """
