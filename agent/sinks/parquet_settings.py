@@ -127,10 +127,3 @@ class ParquetSettings(AwsSettings):
         return Destination(
             found["bucket"] or "", f"{prefix}/" if prefix else "", found["directory"] or ""
         )
-
-    @property
-    def identity(self) -> str:
-        """
-        What cursors of this sink belong to: another value under the same route needs `tailrace state`.
-        """
-        return f"parquet {self.url.rstrip('/')}"

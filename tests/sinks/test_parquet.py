@@ -1,0 +1,406 @@
+"""
+The Parquet sink, from accept to object: exactly once, whatever happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import duckdb
+import pytest
+
+from agent.core import counters as metric
+from agent.core import faults
+from agent.core.errors import PoisonError, RetryError
+from tests.fakes.s3 import FakeS3
+from tests.sinks.parquet_kit import NODE, ROUTE, Crash, GroupTasks, Kit, Resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+ROWS = 200
+POINTS = (
+    "staging_written",
+    "staging_fsynced",
+    "commit_before",
+    "commit_after",
+    "seal_committed",
+    "seal_child_done",
+    "manifest_committed",
+    "upload_before",
+    "upload_after",
+    "object_recorded",
+    "window_gone",
+)
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIATEST")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+
+
+@pytest.fixture
+def crash_at() -> Iterator[Callable[[str, int], None]]:
+    """
+    Ends the run at the n-th passing of a point; nothing afterwards.
+    """
+    before = faults.hook
+
+    def arm(name: str, nth: int) -> None:
+        left = nth
+
+        def hook(passed: str) -> None:
+            nonlocal left
+            if passed == name:
+                left -= 1
+                if left == 0:
+                    faults.hook = before
+                    raise Crash(name)
+
+        faults.hook = hook
+
+    yield arm
+    faults.hook = before
+
+
+def small_windows(kit: Kit) -> Kit:
+    """
+    Make *kit* close a window at every checkpoint that finds something in it.
+    """
+    object.__setattr__(kit.settings, "window_bytes_max", 1)
+    return kit
+
+
+async def test_every_row_arrives_once_in_a_directory(tmp_path: Path) -> None:
+    """
+    Rows accepted are rows in Parquet, by hour of the event, and nothing is left behind.
+    """
+    kit = Kit(tmp_path)
+    await kit.run(ROWS)
+    assert kit.delivered() == list(range(ROWS))
+    assert kit.files() == []
+    assert kit.store.state.windows == []
+    assert kit.share.held == 0
+    assert kit.counters.get(metric.DELIVERED_EVENTS, ROUTE) == ROWS
+    assert kit.counters.get(metric.SEALED_BYTES, ROUTE) == 0
+
+
+async def test_every_row_arrives_once_in_s3(tmp_path: Path) -> None:
+    """
+    The same through signed requests: one object per hour, encrypted and stored as configured.
+    """
+    async with FakeS3() as s3:
+        kit = Kit(tmp_path, s3, sse="aws:kms", kms_key_id="key-1", storage_class="STANDARD_IA")
+        await kit.run(ROWS)
+        assert kit.delivered() == list(range(ROWS))
+        hours = {"/".join(key.split("/")[1:4]) for key in s3.objects}
+        assert hours == {
+            "cluster=prod/dt=2026-11-22/hour=09",
+            "cluster=prod/dt=2026-11-22/hour=10",
+        }
+        for key, found in s3.objects.items():
+            assert key.split("/")[-1].startswith(f"{NODE}-00000000-")
+            assert found.headers["x-amz-server-side-encryption"] == "aws:kms"
+            assert found.headers["x-amz-server-side-encryption-aws-kms-key-id"] == "key-1"
+            assert found.headers["x-amz-storage-class"] == "STANDARD_IA"
+        assert s3.uploads == {}
+
+
+async def test_windows_follow_one_another_while_rows_come(tmp_path: Path) -> None:
+    """
+    A window that is full is sealed beside the next one; no row is in two.
+    """
+    kit = small_windows(Kit(tmp_path))
+    await kit.run(ROWS)
+    assert kit.delivered() == list(range(ROWS))
+    assert kit.host.children > 2
+    state = kit.store.state
+    assert state.sink is not None
+    assert state.sink.window == kit.host.children
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("nth", [1, 2])
+async def test_a_crash_anywhere_neither_loses_nor_repeats_a_row(
+    tmp_path: Path, crash_at: Callable[[str, int], None], point: str, nth: int
+) -> None:
+    """
+    After a crash at each named point the next run delivers exactly what is missing.
+    """
+    async with FakeS3() as s3:
+        kit = small_windows(Kit(tmp_path, s3))
+        crash_at(point, nth)
+        with pytest.raises(BaseExceptionGroup) as caught:
+            await kit.run(ROWS)
+        assert caught.group_contains(Crash)
+        await kit.run(ROWS)
+        assert kit.delivered() == list(range(ROWS))
+        assert kit.files() == []
+        assert s3.uploads == {}
+
+
+async def test_two_crashes_in_a_row(tmp_path: Path, crash_at: Callable[[str, int], None]) -> None:
+    """
+    A crash during the recovery from a crash changes nothing either.
+    """
+    async with FakeS3() as s3:
+        kit = small_windows(Kit(tmp_path, s3))
+        for point in ("seal_child_done", "upload_after", "manifest_committed", "window_gone"):
+            crash_at(point, 1)
+            with pytest.raises(BaseExceptionGroup):
+                await kit.run(ROWS)
+        await kit.run(ROWS)
+        assert kit.delivered() == list(range(ROWS))
+        assert s3.uploads == {}
+
+
+async def test_what_is_not_uploaded_in_time_is_resumed(tmp_path: Path) -> None:
+    """
+    A drain that ends before the upload leaves the window on disk; the next start uploads it.
+    """
+    kit = Kit(tmp_path)
+    kit.host.child_exits = [1] * 10_000
+    await kit.run(ROWS, finish_s=0.05)
+    assert kit.delivered() == []
+    assert [window.number for window in kit.store.state.windows] == [0]
+    kit.host.child_exits = []
+    await kit.run(ROWS)
+    assert kit.delivered() == list(range(ROWS))
+    assert kit.files() == []
+
+
+async def test_a_child_that_fails_is_started_again(tmp_path: Path) -> None:
+    """
+    A killed seal child costs time, not rows, and is told.
+    """
+    kit = Kit(tmp_path)
+    kit.host.child_exits = [-9, 1]
+    await kit.run(ROWS)
+    assert kit.delivered() == list(range(ROWS))
+    assert "seal_failed" in kit.host.events
+    assert kit.host.children == 3
+
+
+async def test_a_store_that_fails_for_a_while_changes_nothing(tmp_path: Path) -> None:
+    """
+    Checkpoints of the sink's own are repeated until the store takes them.
+    """
+    kit = Kit(tmp_path)
+    await kit.run(ROWS, finish_s=0)
+    kit.store.errors = [RetryError("database is locked")] * 3
+    resolve = Resolve(ROWS)
+    async with asyncio.TaskGroup() as group:
+        sink = kit.sink(resolve, GroupTasks(group), None)
+        await sink.open()
+        running = group.create_task(sink.run())
+        await sink.finish(20)
+        running.cancel()
+        await asyncio.wait([running])
+        await sink.close()
+    assert kit.store.errors == []
+    assert kit.delivered() == list(range(ROWS))
+
+
+async def test_a_full_sink_says_so_and_frees_itself(tmp_path: Path) -> None:
+    """
+    At staging_bytes_max the sink is full until something is uploaded.
+    """
+    kit = Kit(tmp_path)
+    object.__setattr__(kit.settings, "staging_bytes_max", 1)
+    resolve = Resolve(0)
+    async with asyncio.TaskGroup() as group:
+        sink = kit.sink(resolve, GroupTasks(group), None)
+        await sink.open()
+        running = group.create_task(sink.run())
+        sink.accept(kit.segment(range(10)))
+        await sink.drain(20)
+        assert sink.full
+        await kit.checkpoint(sink, resolve)
+        await sink.finish(20)
+        assert not sink.full
+        running.cancel()
+        await asyncio.wait([running])
+        await sink.close()
+    assert [event for event, _ in kit.host.told].count("staging_full") == 1
+    assert kit.delivered() == list(range(10))
+
+
+async def test_frames_behind_the_commit_move_to_the_next_window(tmp_path: Path) -> None:
+    """
+    A window that is closed while uncommitted frames stand behind its committed ones keeps them apart.
+    """
+    kit = Kit(tmp_path)
+    resolve = Resolve(0)
+    async with asyncio.TaskGroup() as group:
+        sink = kit.sink(resolve, GroupTasks(group), None)
+        await sink.open()
+        running = group.create_task(sink.run())
+        sink.accept(kit.segment(range(10)))
+        await sink.drain(20)
+        await kit.checkpoint(sink, resolve)
+        sink.accept(kit.segment(range(10, 20)))
+        await sink.drain(20)
+        await sink.finish(20)
+        assert kit.delivered() == list(range(10))
+        assert resolve.stop == 10
+        await kit.checkpoint(sink, resolve)
+        assert resolve.stop == 20
+        await sink.finish(20)
+        running.cancel()
+        await asyncio.wait([running])
+        await sink.close()
+    assert kit.delivered() == list(range(20))
+
+
+async def test_a_damaged_frame_at_start_is_a_loss_record(tmp_path: Path) -> None:
+    """
+    A flipped bit in committed staging loses its frame, by byte range, and nothing else.
+    """
+    kit = Kit(tmp_path, frame_bytes=4096)
+    object.__setattr__(kit.settings, "frame_bytes", 1)
+    await kit.run(ROWS, finish_s=0)
+    path = kit.state_dir / "staging" / ROUTE / "0.staging"
+    damaged = bytearray(path.read_bytes())
+    damaged[-3] ^= 0x10
+    path.write_bytes(damaged)
+    await kit.run(ROWS)
+    assert kit.delivered() == list(range(ROWS - 10))
+    (loss,) = kit.store.losses
+    assert (loss.start, loss.stop, loss.rows) == (100 * (ROWS - 10), 100 * ROWS, 10)
+    assert loss.reason == "damaged"
+    assert "staging_damaged" in kit.host.events
+
+
+async def test_damage_after_the_seal_is_a_loss_record(tmp_path: Path) -> None:
+    """
+    The child names damaged frames too; what is whole still arrives.
+    """
+    kit = Kit(tmp_path)
+    object.__setattr__(kit.settings, "frame_bytes", 1)
+    kit.host.child_exits = [1] * 10_000
+    await kit.run(ROWS, finish_s=0.05)
+    path = kit.state_dir / "staging" / ROUTE / "0.staging"
+    damaged = bytearray(path.read_bytes())
+    damaged[-3] ^= 0x10
+    path.write_bytes(damaged)
+    kit.host.child_exits = []
+    await kit.run(ROWS)
+    assert kit.delivered() == list(range(ROWS - 10))
+    assert [loss.rows for loss in kit.store.losses] == [10]
+
+
+async def test_staging_that_vanished_is_a_loss_record(tmp_path: Path) -> None:
+    """
+    A staging file that somebody removed is told and recorded, and the route goes on.
+    """
+    kit = Kit(tmp_path)
+    await kit.run(ROWS, finish_s=0)
+    (kit.state_dir / "staging" / ROUTE / "0.staging").unlink()
+    await kit.run(ROWS + 50)
+    assert kit.delivered() == list(range(ROWS, ROWS + 50))
+    assert len(kit.store.losses) == 1
+
+
+async def test_a_sealed_file_that_vanished_is_a_loss_record(tmp_path: Path) -> None:
+    """
+    The window of an object that cannot be uploaded any more does not stay for ever.
+    """
+    async with FakeS3() as s3:
+        kit = Kit(tmp_path, s3)
+        s3.script("PutObject", *[(403, "AccessDenied")] * 10_000)
+        await kit.run(ROWS, finish_s=0.3)
+        s3._scripts.clear()
+        for path in (kit.state_dir / "sealed").rglob("*hour=10/*.parquet"):
+            path.unlink()
+        await kit.run(ROWS)
+        assert kit.delivered() == list(range(5))
+        assert kit.store.state.windows == []
+        assert [loss.reason for loss in kit.store.losses] == ["damaged"]
+
+
+async def test_a_segment_that_cannot_be_encoded_is_poison(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The error names the byte range, so that the supervisor can isolate it.
+    """
+
+    def fail(columns: object) -> None:
+        raise ValueError("broken")
+
+    monkeypatch.setattr("agent.sinks.staging.staging_buffers", fail)
+    kit = Kit(tmp_path)
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await kit.run(ROWS)
+    (error,) = [item for item in caught.value.exceptions if isinstance(item, PoisonError)]
+    assert error.place == ("/var/log/pods/shop/0.log", 0, 0, 1000)
+
+
+async def test_a_full_disk_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    ENOSPC while staging: the rows stay in memory until there is space, and the file has no gap.
+    """
+    from agent.sinks import parquet_staging
+
+    write = parquet_staging._write_all
+    failures = [28, 28]
+
+    def failing(fd: int, encoded: bytes, position: int) -> None:
+        if failures:
+            write(fd, encoded[: len(encoded) // 2], position)
+            raise OSError(failures.pop(), "No space left on device")
+        write(fd, encoded, position)
+
+    monkeypatch.setattr(parquet_staging, "_write_all", failing)
+    kit = Kit(tmp_path)
+    await kit.run(ROWS)
+    assert kit.delivered() == list(range(ROWS))
+    assert "staging_disk_full" in kit.host.events
+
+
+async def test_duckdb_reads_the_layout(tmp_path: Path) -> None:
+    """
+    Hive partitions, types and values as SQL sees them.
+    """
+    kit = Kit(tmp_path)
+    await kit.run(20)
+    files = f"read_parquet('{kit.target}/**/*.parquet', hive_partitioning=true)"
+    rows = duckdb.sql(
+        "SELECT cluster, hour, stream, namespace, pod, container, node, level, row_kind, labels['app'],"
+        " count(*), min(message), CAST(epoch_ms(min(time)) AS BIGINT), min(time_ns)"
+        f" FROM {files} GROUP BY ALL ORDER BY min(time_ns)"
+    ).fetchall()
+    first = rows[0]
+    assert first[:10] == (
+        "prod", "09", "stdout", "shop", "web-0", "web", NODE, None, "line", "web"
+    )  # fmt: skip
+    assert first[10:] == (5, "row 0 é ", 1_795_341_595_000, 1_795_341_595 * 10**9)
+    unique = duckdb.sql(
+        f"SELECT count(*), count(DISTINCT (node, file_id, \"offset\", row_kind)) FROM {files}"
+    )
+    assert unique.fetchall() == [(20, 20)]
+
+
+async def test_memory_is_given_back_when_a_frame_is_written(tmp_path: Path) -> None:
+    """
+    A staged segment holds neither rows nor budget, although it is not confirmed yet.
+    """
+    kit = Kit(tmp_path)
+    resolve = Resolve(0)
+    async with asyncio.TaskGroup() as group:
+        sink = kit.sink(resolve, GroupTasks(group), None)
+        await sink.open()
+        running = group.create_task(sink.run())
+        segment = kit.segment(range(10))
+        sink.accept(segment)
+        assert kit.share.held == 1000
+        await sink.drain(20)
+        assert kit.share.held == 0
+        assert segment.columns is None
+        assert resolve.rows == 0
+        running.cancel()
+        await asyncio.wait([running])
+        await sink.close()
