@@ -257,8 +257,10 @@ class Chain:
                 return generation
             if generation.held or generation.state is State.LIVE:
                 self.overwritten(generation, now=now)
-            elif sighting.parts.is_live:
-                generation.was_cut = True  # While nobody looked: only the reason of a loss.
+            else:
+                # While nobody looked.  The inode leads elsewhere now; a name may still lead to it.
+                generation.device = generation.inode = 0
+                generation.was_cut = sighting.parts.is_live
         return None
 
     def _is_same(self, generation: Generation, sighting: Sighting) -> bool:
