@@ -54,8 +54,9 @@ class Endpoint(Admin):
         self._counters.set(BUDGET_BYTES, 2**25)
 
     async def until(self, reached: Callable[[int], bool]) -> None:
-        while not reached(len(self._connections)):
-            await asyncio.sleep(0)  # The server's own tasks get their turn.
+        # The server's own tasks get their turn.
+        while not reached(len(self._connections)):  # noqa: ASYNC110
+            await asyncio.sleep(0)
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         assert self.address is not None

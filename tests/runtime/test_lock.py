@@ -121,7 +121,7 @@ async def test_waiting_has_an_end(tmp_path: Path, wait_s: float) -> None:
     first.release()
 
 
-async def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
+def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
     """
     Another process holds it against us until it is killed.
     """
