@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from agent.core.aws import AwsSettings
-from agent.core.templates import Template
+from agent.core.templates import Template, TemplateError
 
 #: facts: names, tags, retention, classes.  0 leaves the group as it is.
 RETENTIONS = (
@@ -77,8 +77,11 @@ class CloudWatchSettings(AwsSettings):
         """
         Check what types cannot say.  Raises ValueError.
         """
-        Template(self.group)
-        Template(self.stream)
+        for key in ("group", "stream"):
+            try:
+                Template(getattr(self, key))
+            except TemplateError as error:
+                raise ValueError(f"{key}: {error}") from error
         if self.retention_days not in RETENTIONS:
             known = " ".join(str(days) for days in RETENTIONS)
             raise ValueError(f"retention_days: got {self.retention_days}, expected one of {known}")

@@ -1,0 +1,38 @@
+"""
+Sources and sinks by `type`: where their Settings are.
+
+Importing a module here costs start-up time and memory for ever, so only what a configuration names is
+imported.  To add a sink: its module and Settings class in one line here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import NamedTuple
+
+
+class Component(NamedTuple):
+    """
+    The Settings class of a source or sink.
+    """
+
+    module: str
+    settings: str
+
+    def load(self) -> type:
+        """
+        Import and return the Settings class.
+        """
+        cls = getattr(importlib.import_module(self.module), self.settings)
+        assert isinstance(cls, type)
+        return cls
+
+
+SOURCES: dict[str, Component] = {
+    "files": Component("agent.sources.settings", "FilesSettings"),
+}
+SINKS: dict[str, Component] = {
+    "cloudwatch": Component("agent.sinks.cloudwatch_settings", "CloudWatchSettings"),
+    "parquet": Component("agent.sinks.parquet_settings", "ParquetSettings"),
+    "blackhole": Component("agent.sinks.blackhole", "BlackholeSettings"),
+}

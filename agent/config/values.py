@@ -1,0 +1,125 @@
+"""
+The configuration's own keys; those of sources and sinks belong to their components.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from agent.runtime.admin import split_listen
+
+MIB = 2**20
+#: A route's name is a directory, a metric's label and an argument of commands.
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+NAME_EXPECTED = "a name of letters, digits, `.`, `_` and `-`, at most 63, e.g. archive"
+
+Name = Annotated[str, Meta(pattern=NAME_PATTERN, extra={"expected": NAME_EXPECTED})]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminConfig:
+    """
+    The admin endpoint: /healthz, /readyz, /metrics.
+    """
+
+    listen: Annotated[str, Meta(description="Address and port; empty: no endpoint.")] = (
+        "127.0.0.1:2020"
+    )
+
+    def problems(self) -> list[tuple[str, object, str]]:
+        """
+        Check the address.
+        """
+        try:
+            if self.listen:
+                split_listen(self.listen)
+        except ValueError:
+            return [("listen", self.listen, 'address and port, e.g. "127.0.0.1:2020", or ""')]
+        return []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """
+    Tailrace's own log lines, on stderr.
+    """
+
+    format: Annotated[Literal["json", "text"], Meta(description="Form of a line.")] = "json"
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="Lowest level written.")
+    ] = "info"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceConfig:
+    """
+    One source: what finds and reads log files.
+    """
+
+    name: Annotated[Name, Meta(description="Name that routes refer to.")] = "containers"
+    type: Annotated[str, Meta(description="Kind of source.")] = "files"
+    settings: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteConfig:
+    """
+    One route: a source, a sink, and cursors of its own.
+    """
+
+    name: Annotated[Name, Meta(description="Name; cursors belong to it.")]
+    source: Annotated[str, Meta(description="Name of the source; by default the first one.")]
+    type: Annotated[str, Meta(description="Kind of sink.")]
+    #: The Settings of the sink.
+    sink: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """
+    Everything that one agent runs with.
+    """
+
+    cluster: Annotated[
+        str, Meta(description="Cluster name, for templates and partitions: {cluster}.")
+    ] = ""
+    node: Annotated[
+        str, Meta(description="Node name, for templates and object keys; empty: the host's name.")
+    ] = ""
+    state_dir: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="Directory for cursors and staged rows, on a disk that survives restarts.",
+            extra={"expected": "a directory, e.g. /var/lib/tailrace"},
+        ),
+    ] = "/var/lib/tailrace"
+    memory_budget_bytes: Annotated[
+        int, Meta(ge=4 * MIB, description="Bytes in flight in the whole process; readers wait at it.")
+    ] = 32 * MIB
+    commit_interval_s: Annotated[
+        float, Meta(gt=0, le=60, description="Seconds between commits of a route's cursors.")
+    ] = 1
+    uncommitted_bytes_max: Annotated[
+        int,
+        Meta(ge=MIB, description="Bytes read since the last commit that bring the next one forward."),
+    ] = 64 * MIB
+    drain_timeout_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=3600,
+            description="Seconds to deliver what was read after SIGTERM; below Kubernetes' grace period.",
+        ),
+    ] = 25
+    lock_wait_s: Annotated[
+        float,
+        Meta(ge=0, le=3600, description="Seconds to wait for another agent to leave state_dir."),
+    ] = 30
+    admin: AdminConfig = field(default_factory=AdminConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+    sources: tuple[SourceConfig, ...] = ()
+    routes: tuple[RouteConfig, ...] = ()
