@@ -17,9 +17,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # What the extensions are made of (not the .c that Cython writes).
 EXTENSION_SOURCES := setup.py $(wildcard agent/*.pyx agent/*.pxd agent/*.h)
+EXTENSIONS := $(patsubst agent/%.pyi,agent.%,$(wildcard agent/_fast*.pyi))
 PYTHON_PATHS := agent bench demo tests .ci setup.py
 QUICK_TESTS := $(wildcard tests/core tests/fast) tests/test_tidy.py
 PYTEST := $(PY) -m pytest
+SANITIZE := -fsanitize=address,undefined -fno-omit-frame-pointer
 
 .PHONY: help dev build debug asan annotate demo test t slow check fix bench bench-full clean
 
@@ -36,7 +38,8 @@ $(VENV)/installed: pyproject.toml setup.py | $(PY)
 	@touch $@
 
 $(VENV)/built: $(VENV)/installed $(EXTENSION_SOURCES)
-	$(PY) setup.py --quiet build_ext --inplace
+	$(PY) setup.py --quiet build_ext --inplace $(if $(wildcard $(VENV)/special),--force)
+	@rm -f $(VENV)/special
 	@touch $@
 
 dev: $(VENV)/built  ## virtual environment with everything, extensions built
@@ -44,15 +47,29 @@ dev: $(VENV)/built  ## virtual environment with everything, extensions built
 
 build: $(VENV)/built  ## build the extensions if their sources changed
 
+debug: $(VENV)/installed  ## build with bounds checks, assertions and line tracing; `make build` goes back
+	TAILRACE_DEBUG=1 $(PY) setup.py --quiet build_ext --inplace --force
+	@rm -f $(VENV)/built; touch $(VENV)/special
+
+asan: $(VENV)/installed  ## the tests of the extensions under AddressSanitizer and UBSan
+	@rm -f $(VENV)/built; touch $(VENV)/special
+	CFLAGS="$(SANITIZE) -g" LDFLAGS="$(SANITIZE)" $(PY) setup.py --quiet build_ext --inplace --force
+	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
+		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc \
+		$(PYTEST) tests/fast
+
+annotate: $(VENV)/installed  ## an HTML page per extension that shows where Python is called
+	TAILRACE_ANNOTATE=1 $(PY) setup.py --quiet build_ext --inplace --force
+	@ls agent/*.html
+
 demo: $(VENV)/built  ## the main job without an AWS account, checked line by line
 	$(PY) -m demo.demo
 
-test: $(VENV)/built  ## all tests but the slow ones: on uvloop, then the async ones in asyncio's debug mode
-	$(PYTEST) -n auto -m "not slow"
-	PYTHONASYNCIODEBUG=1 TAILRACE_TEST_LOOP=asyncio $(PYTEST) -n auto -m "asyncio and not slow"
+test: $(VENV)/built  ## all tests but the slow ones; async ones on uvloop and in asyncio's debug mode
+	TAILRACE_TEST_LOOPS=uvloop,debug $(PYTEST) -n auto
 
 t: $(VENV)/built  ## the tests of the lowest floors and of the style: under 5 s
-	$(PYTEST) -m "not slow" $(QUICK_TESTS)
+	$(PYTEST) $(QUICK_TESTS)
 
 slow: $(VENV)/built  ## long randomised runs too
 	TAILRACE_SLOW=1 $(PYTEST) -n auto --timeout 900
@@ -61,7 +78,7 @@ check: $(VENV)/built  ## lint, types, spelling, floors
 	$(RUFF) check $(wildcard $(PYTHON_PATHS))
 	$(RUFF) format --check $(wildcard $(PYTHON_PATHS))
 	$(PY) -m mypy
-	$(PY) -m mypy.stubtest --concise agent._fastparse agent._fastencode
+	$(PY) -m mypy.stubtest --concise $(EXTENSIONS)
 	$(BIN)/codespell
 	$(PYTEST) --quiet tests/test_tidy.py
 

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 #: The floors, bottom up: a module imports from its own package and from lower floors.
 FLOORS = {
-    "_fastparse": 0,
-    "_fastencode": 0,
-    "_reference": 0,
+    "_fast*": 0,  # with _reference, their twin
     "core": 1,
     "sources": 2,
     "transforms": 2,
@@ -33,9 +31,6 @@ FLOORS = {
 }
 #: Plain values that the extensions hand out: the one look upwards, and it has no imports of its own.
 VALUES_OF_FLOOR_0 = "agent.core.cursor"
-
-#: Is handed the whole configuration, so it names the type of it; it never imports it.
-WIRING = "agent/runtime/agent.py"
 
 #: Modules that core/ never imports, and what to do instead.
 BANNED_IN_CORE = {
@@ -77,7 +72,7 @@ def imports_go_down(modules: Sequence[Module]) -> Iterator[str]:
     for module in modules:
         if not module.in_agent or not module.part:
             continue
-        floor = FLOORS.get(module.part)
+        floor = _floor(module.part)
         if floor is None:
             yield module.at(1, f"agent/{module.part} has no floor: give it one in tests/tidy.py")
             continue
@@ -89,9 +84,10 @@ def imports_go_down(modules: Sequence[Module]) -> Iterator[str]:
                 continue
             if floor == 0 and item.name.startswith(VALUES_OF_FLOOR_0):
                 continue
-            if module.path == WIRING and names[1] == "config" and item.types_only:
+            # runtime/ is handed the configuration, so it names the type of it; it never imports it.
+            if module.part == "runtime" and names[1] == "config" and item.types_only:
                 continue
-            if (other := FLOORS.get(names[1])) is None or other < floor or floor == other == 0:
+            if (other := _floor(names[1])) is None or other < floor or floor == other == 0:
                 continue
             hint = (
                 "sources, transforms and sinks never import one another: put what they share into core/"
@@ -99,6 +95,10 @@ def imports_go_down(modules: Sequence[Module]) -> Iterator[str]:
                 else "imports go down only: take it as an argument, or move it down"
             )
             yield module.at(item.line, f"{module.part} imports {item.name}; {hint}")
+
+
+def _floor(part: str) -> int | None:
+    return FLOORS["_fast*"] if part.startswith(("_fast", "_reference")) else FLOORS.get(part)
 
 
 def core_is_pure(modules: Sequence[Module]) -> Iterator[str]:
