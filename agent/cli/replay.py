@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import uvloop
 
-from agent.config import load
+from agent.config.load import load
 from agent.runtime.own_log import OwnLog
 from agent.runtime.replay import run_replay
 

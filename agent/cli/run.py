@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from agent.config import load
+from agent.config.load import load
 from agent.runtime.own_log import OwnLog
 from agent.runtime.process import run_agent
 

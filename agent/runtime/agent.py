@@ -17,7 +17,7 @@ from agent.sources.files import Files
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.config import Config, RouteConfig
+    from agent.config.values import Config, RouteConfig
     from agent.core.checkpoint import Store
     from agent.core.host import Host
     from agent.sources.reader import Reader

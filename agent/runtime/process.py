@@ -19,7 +19,7 @@ from agent.runtime.lock import StateLock
 from agent.runtime.store import SqliteStore
 
 if TYPE_CHECKING:
-    from agent.config import Config
+    from agent.config.values import Config
     from agent.runtime.own_log import OwnLog
 
 BOOT_ID_PATH = "/proc/sys/kernel/random/boot_id"

@@ -32,7 +32,7 @@ from agent.runtime.store import SqliteStore
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from agent.config import Config
+    from agent.config.values import Config
     from agent.runtime.own_log import OwnLog
 
 #: A replay waits for its sinks as long as they take; a person ends it with Ctrl-C.
