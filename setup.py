@@ -31,7 +31,13 @@ ANNOTATE = os.environ.get("TAILRACE_ANNOTATE", "") not in {"", "0"}
 MODULES = ("_fastjson", "_fastline", "_fastparse", "_fastencode")
 HEADERS = ["agent/_simd.h", "agent/_fastjson.pxd", "agent/_fastline.pxd", "agent/_fastparse.pxd"]
 
-COMPILE = ["-std=c11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-missing-field-initializers"]
+COMPILE = [
+    "-std=c11",
+    "-Wall",
+    "-Wextra",
+    "-Wno-unused-parameter",
+    "-Wno-missing-field-initializers",
+]
 COMPILE += ["-O0", "-g3", "-UNDEBUG"] if DEBUG else ["-O3", "-fno-semantic-interposition"]
 MACROS: list[tuple[str, str | None]] = (
     [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1"), ("TAILRACE_DEBUG", "1")] if DEBUG else []
@@ -82,7 +88,9 @@ def translate() -> list[Extension]:
         # Otherwise the next build would find the C files up to date and pass.
         for module in MODULES:
             Path("agent", f"{module}.c").unlink(missing_ok=True)
-        raise SystemExit("setup.py: performance hints above: declare the function noexcept, or except -1")
+        raise SystemExit(
+            "setup.py: performance hints above: declare the function noexcept, or except -1"
+        )
     return list(translated)
 
 

@@ -1,0 +1,16 @@
+"""
+Hypothesis: few examples by default, many with TAILRACE_SLOW=1.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+_SLOW = os.environ.get("TAILRACE_SLOW", "") not in {"", "0"}
+_COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+
+settings.register_profile("fast-quick", max_examples=60, **_COMMON)
+settings.register_profile("fast-slow", max_examples=2_000, **_COMMON)
+settings.load_profile("fast-slow" if _SLOW else "fast-quick")
