@@ -66,8 +66,10 @@ class Destination:
     #: Rows that were refused on their own, until it is clear whether it is their fault; and why they were.
     held: list[Payload] = field(default_factory=list)
     detail: str = ""
-    #: How many of them in a row; whether anything was taken since; whether they are being tried once more.
+    #: How many of them in a row; whether that was so many that the destination itself is suspect; whether
+    #: anything was taken since; whether they are being tried once more.
     refused_alone: int = 0
+    suspect: bool = False
     proven: bool = False
     second_try: bool = False
 

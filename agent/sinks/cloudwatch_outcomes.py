@@ -151,6 +151,7 @@ class Outcomes:
         if destination.second_try or destination.refused_alone % REFUSED_ALONE_MAX:
             return True
         destination.proven = False
+        destination.suspect = True
         return False
 
     def finished(self, destination: Destination) -> bool:
@@ -161,8 +162,10 @@ class Outcomes:
             Whether to go on at once; False where the destination refuses everything.
         """
         held = destination.held
-        if len(held) >= REFUSED_ALONE_MAX and not destination.second_try:
+        many = destination.suspect or len(held) >= REFUSED_ALONE_MAX
+        if held and many and not destination.second_try:
             if not destination.proven:
+                destination.suspect = True
                 return False
             destination.second_try = True
             destination.payloads, destination.held = held, []
@@ -182,7 +185,7 @@ class Outcomes:
                 group=destination.group,
             )
         destination.held = []
-        destination.second_try = False
+        destination.second_try = destination.suspect = False
         return True
 
     def _reject(

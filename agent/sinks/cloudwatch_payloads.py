@@ -141,7 +141,7 @@ class Encoder:
             for segment, held in zip(segments, columns, strict=True)
         ]
         order = order_rows(columns)
-        start, stop = 0, len(order)
+        start, start_byte, stop = 0, 0, len(order)
         while start < stop:
             encoded = self._body.encode(
                 head,
@@ -149,12 +149,14 @@ class Encoder:
                 resources,
                 order,
                 start,
+                start_byte=start_byte,
                 format=self._format,
                 valid_from_ms=now_ms - PAST_MAX_MS,
                 valid_until_ms=now_ms + FUTURE_MAX_MS,
             )
-            assert encoded.stop > start, "the encoder made no progress"
-            start = encoded.stop
+            place = (encoded.stop, encoded.stop_byte)
+            assert place > (start, start_byte), "the encoder made no progress"
+            start, start_byte = place
             yield self._payload(encoded, parts, columns)
 
     def _payload(self, encoded: Encoded, parts: list[Part], columns: list[Columns]) -> Payload:
@@ -265,7 +267,7 @@ def halves_of(payload: Payload, share: Share) -> list[Payload]:
             event_bytes=payload.event_bytes * (stop - start) // payload.events,
             parts=payload.parts,
             part_rows=rows,
-            part_stops=payload.part_stops,
+            part_stops=_stops_within(payload, start, stop),
             event_parts=payload.event_parts[start * PART_BYTES : stop * PART_BYTES],
             event_offsets=payload.event_offsets[start * OFFSET_BYTES : stop * OFFSET_BYTES],
             charge=Charge(share, 0),
@@ -274,6 +276,27 @@ def halves_of(payload: Payload, share: Share) -> list[Payload]:
         halves.append(half)
     payload.charge.release()
     return halves
+
+
+def _stops_within(payload: Payload, start: int, stop: int) -> list[int]:
+    """
+    Return, per part, where the row behind the last one of the events [start, stop) begins.
+    """
+    places = list(
+        zip(
+            memoryview(payload.event_parts).cast("i"),
+            memoryview(payload.event_offsets).cast("q"),
+            strict=True,
+        )
+    )
+    last: dict[int, int] = {}
+    for part, offset in places[start:stop]:
+        last[part] = max(offset, last.get(part, offset))
+    stops = list(payload.part_stops)
+    for part, offset in places:
+        if part in last and last[part] < offset < stops[part]:
+            stops[part] = offset
+    return stops
 
 
 def _runs(

@@ -195,10 +195,10 @@ def _rejected_of(info: dict[str, Any], events: int) -> tuple[tuple[int, int, Los
         (info.get("tooOldLogEventEndIndex"), LossReason.TOO_OLD),
         (info.get("expiredLogEventEndIndex"), LossReason.EXPIRED),
     ]
-    # Events are in order of time, so both are prefixes, and the shorter one comes first.
-    for end, reason in sorted(
-        (min(end, events), reason) for end, reason in ends if isinstance(end, int)
-    ):
+    # Events are in order of time, so both are prefixes, and the shorter one comes first; of two
+    # equal ones, "too old" says more.
+    prefixes = [(min(end, events), reason) for end, reason in ends if isinstance(end, int)]
+    for end, reason in sorted(prefixes, key=lambda prefix: prefix[0]):
         if end > start:
             rejected.append((start, end, reason))
             start = end
