@@ -159,6 +159,7 @@ class S3Store:
         except _Exists:
             # The parts of this attempt are stored, and paid for, until it is aborted.
             await self._abort(key, upload_id)
+            await self._host.run_blocking(_remove, note)
             raise
         await self._host.run_blocking(_remove, note)
 

@@ -282,7 +282,7 @@ class Kit:
         self.export()
         if not self.target.exists():
             return []
-        found = ds.dataset(self.target, format="parquet", partitioning="hive").to_table()
+        found = ds.dataset(self.target, format="parquet", partitioning="hive", exclude_invalid_files=True).to_table()
         numbers = [offset // ROW_BYTES for offset in found.column("offset").to_pylist()]
         for number, row in zip(numbers, found.to_pylist(), strict=True):
             assert row["message"] == message_of(number)
@@ -315,4 +315,4 @@ def read_parquet(directory: Path) -> pa.Table:
     """
     Return all rows below *directory*, with their partition columns.
     """
-    return ds.dataset(directory, format="parquet", partitioning="hive").to_table()
+    return ds.dataset(directory, format="parquet", partitioning="hive", exclude_invalid_files=True).to_table()
