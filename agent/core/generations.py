@@ -183,6 +183,7 @@ class Generation:
     grown_at: float = 0.0
     waiting_since: float = float("-inf")  # superseded, absent or cut since
     was_cut: bool = False
+    measured: bool = False  # a compressed file was read to its end
 
     @property
     def key(self) -> tuple[int, int]:

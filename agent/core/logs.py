@@ -158,6 +158,7 @@ class Chain:
                 generation = self._by_head(ordered[index], index, placed)
                 if generation is not None:
                     placed[index] = generation
+        self._make_way(ordered, placed)
         last = max(placed, default=-1)
         for index in range(last + 1, len(ordered)):
             placed[index] = self._append(ordered[index], now, now_ns)
@@ -178,6 +179,7 @@ class Chain:
         """
         generation.available = size
         generation.size = max(generation.size, size)
+        generation.measured = True
 
     def overwritten(self, generation: Generation, *, now: float) -> None:
         """
@@ -199,6 +201,7 @@ class Chain:
         if place is not None and place.key != generation.key:
             generation.device, generation.inode = place.key
             generation.available = UNMEASURED if place.parts.compressed else place.size
+            generation.measured = False
 
     def identify(self, generation: Generation, head: Head) -> None:
         """
@@ -271,7 +274,8 @@ class Chain:
         if sighting.parts.compressed:
             return True
         # A file can be shorter than what was synced of a cursor after a power loss, only then.
-        return sighting.size >= generation.available or (self._rebooted and not generation.held)
+        known = generation.available if generation.readable else generation.size
+        return sighting.size >= known or (self._rebooted and not generation.held)
 
     def _by_head(
         self, sighting: Sighting, index: int, placed: dict[int, Generation]
@@ -300,6 +304,24 @@ class Chain:
                 return generation
         # A live file that is shorter begins anew; a rotated one is a copy that lacks the end.
         return candidates[0] if candidates and not live else None
+
+    def _make_way(self, ordered: list[Sighting], placed: dict[int, Generation]) -> None:
+        """
+        Let copies of a live file that nobody saw with a first line take its number.
+
+        What it held since the last look is in copies, which come before it.  Nothing was read of it,
+        so its number is free for the first of them.
+        """
+        last = max(placed, default=-1)
+        if last < 0 or placed[last].head:
+            return
+        before = max((index for index in placed if index < last), default=-1)
+        heads = {(item.head, item.head_length) for item in self.generations}
+        fresh = [i for i in range(before + 1, last) if ordered[i].head not in (None, *heads)]
+        if fresh:
+            generation = placed[fresh[0]] = placed.pop(last)
+            generation.held = False
+            generation.device = generation.inode = 0
 
     def _append(self, sighting: Sighting, now: float, now_ns: int) -> Generation:
         generation = Generation(number=self.next_number, name=sighting.name)
@@ -345,8 +367,9 @@ class Chain:
         generation.device, generation.inode = sighting.key
         if sighting.parts.compressed:
             generation.size = max(generation.size, sighting.size)
-            if moved or not generation.available:
+            if moved or not generation.measured:
                 generation.available = UNMEASURED
+                generation.measured = False
             return
         if self._rebooted and sighting.size < generation.size:
             generation.size = sighting.size

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent import _fastparse
-from agent.core.generations import HEAD_BYTES_MAX, State, head_digest, head_of
+from agent.core.generations import State, head_digest
 from agent.core.kubelet_path import path_facts
 from agent.sources.discovery import Opened, first_line, head_at
 
@@ -159,9 +159,9 @@ class FollowedLog:
         Read the head of a held file.
         """
         opened = self.opened.get(generation.key)
-        if opened is None or opened.compressed or generation.head:
+        if opened is None or generation.head:
             return
-        head = head_of(disk.pread(opened.fd, HEAD_BYTES_MAX, 0), whole=whole)
+        head = head_at(disk, opened.fd, compressed=opened.compressed, whole=whole)
         if head is not None:
             self.chain.identify(generation, head)
 

@@ -150,7 +150,9 @@ class Turn:
         Bring the size up to date; False if the file was cut.
         """
         if opened.compressed:
-            return True
+            if not generation.head:  # Compressed nothing.
+                follow.log.chain.measured(generation, 0)
+            return bool(generation.head)
         size = self._host.disk.fstat(opened.fd).st_size
         if size < generation.available:
             self._files.overwritten(follow.log, generation)
