@@ -127,7 +127,8 @@ class Chain:
         if generation.state is State.CUT:
             return Step.WAIT
         if offset < generation.available and generation.readable and generation.state is not State.LOST:
-            known = bool(generation.head) or generation.finished
+            # Of a file that is not open nobody knows the head: opening it tells.
+            known = bool(generation.head) or generation.finished or not generation.held
             return Step.READ if known else Step.WAIT
         if not generation.finished:
             return Step.WAIT

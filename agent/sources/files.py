@@ -10,6 +10,7 @@ one-shot watch; every rescan looks at it as well, so that nothing depends on ino
 
 from __future__ import annotations
 
+import posixpath
 from typing import TYPE_CHECKING
 
 from agent.core import counters as metric
@@ -17,7 +18,7 @@ from agent.core.generations import State
 from agent.core.kubelet_path import identity_seed, resource_of
 from agent.core.logs import Chain
 from agent.sources.discovery import Discovery, Scan, Scope, errno_name, missing_roots
-from agent.sources.followed import FollowedLog
+from agent.sources.followed import FollowedLog, is_descriptor_limit
 from agent.sources.globs import Globs
 from agent.sources.reader import Reader
 from agent.sources.settings import FilesSettings
@@ -310,6 +311,8 @@ class Files:
         clock = self.host.clock
         for path, error in scan.errors:
             self.count_error(path, error)
+            if is_descriptor_limit(error) and self.make_room():
+                self._dirty.add(posixpath.dirname(path))
         for key, family in scan.families.items():
             log = self.logs.get(key)
             if log is None:

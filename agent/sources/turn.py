@@ -113,6 +113,7 @@ class Turn:
                 self._delay(follow)
                 return None
             if not self._refresh(follow, generation, opened):
+                follow.looked_size = generation.available
                 return None
             parser = follow.parser_for(
                 follow.log.format_of(generation, self._host.disk, self._files.settings.format),

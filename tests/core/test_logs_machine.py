@@ -254,6 +254,8 @@ class Machine(RuleBasedStateMachine):
         if file is None or file.inode != generation.place.inode:
             return None
         head = head_of(bytes(file.data[:1024]), whole=not generation.place.parts.is_live)
+        if not generation.head and head is not None:
+            self.chain.identify(generation, head)
         known = (generation.head, generation.head_length) if generation.head else None
         return file.data if head == known else None
 

@@ -74,6 +74,9 @@ class Container:
         """
         self._file.close()
 
+    def __del__(self) -> None:
+        self._file.close()
+
 
 class Kubelet:
     """
