@@ -50,7 +50,9 @@ class Converter:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
 
-    def settings(self, cls: type, tree: object, path: str, *, given: frozenset[str] = frozenset()) -> Any:
+    def settings(
+        self, cls: type, tree: object, path: str, *, given: frozenset[str] = frozenset()
+    ) -> Any:
         """
         Return an instance of the dataclass *cls*, or BAD.
 
@@ -115,7 +117,11 @@ class Converter:
             if isinstance(tree, Scalar) and tree.value is None:
                 return None
             others = [option for option in get_args(kind) if option is not types.NoneType]
-            return self._any(others[0], tree, path, item) if len(others) == 1 else self._leaf(hint, tree, path, item)
+            return (
+                self._any(others[0], tree, path, item)
+                if len(others) == 1
+                else self._leaf(hint, tree, path, item)
+            )
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
             return self.settings(kind, tree, path)
         if origin in {list, tuple, frozenset, set}:
@@ -128,7 +134,11 @@ class Converter:
                 key: self._any(get_args(kind)[1], value, child(path, key), item)
                 for key, value in tree.items()
             }
-            return BAD if any(value is BAD for value in pairs.values()) else self._checked(hint, pairs, tree, path, item)
+            return (
+                BAD
+                if any(value is BAD for value in pairs.values())
+                else self._checked(hint, pairs, tree, path, item)
+            )
         return self._leaf(hint, tree, path, item)
 
     def _items(self, hint: Any, tree: object, path: str, item: dataclasses.Field[Any]) -> Any:
@@ -137,12 +147,16 @@ class Converter:
             self._wrong(path, tree, expectation(hint, item.name))
             return BAD
         element = get_args(kind)[0]
-        items = [self._any(element, value, f"{path}[{index}]", item) for index, value in enumerate(tree)]
+        items = [
+            self._any(element, value, f"{path}[{index}]", item) for index, value in enumerate(tree)
+        ]
         if any(value is BAD for value in items):
             return BAD
         return self._checked(hint, items, tree, path, item)
 
-    def _checked(self, hint: Any, value: Any, tree: object, path: str, item: dataclasses.Field[Any]) -> Any:
+    def _checked(
+        self, hint: Any, value: Any, tree: object, path: str, item: dataclasses.Field[Any]
+    ) -> Any:
         # Lengths; elements that are dataclasses were made here and are taken as they are.
         kind, _ = unwrapped(hint)
         elements = [option for option in get_args(kind) if option is not Ellipsis]
@@ -166,7 +180,9 @@ class Converter:
             value = scalar_value(tree.text)
         return self._convert(hint, value, tree, path, item)
 
-    def _convert(self, hint: Any, value: Any, tree: object, path: str, item: dataclasses.Field[Any]) -> Any:
+    def _convert(
+        self, hint: Any, value: Any, tree: object, path: str, item: dataclasses.Field[Any]
+    ) -> Any:
         try:
             return msgspec.convert(value, hint)
         except msgspec.ValidationError:
@@ -226,23 +242,26 @@ def expectation(hint: Any, name: str, default: Any = None) -> str:
         return " or ".join(expectation(option, name, default) for option in options)
     if words := choices(kind):
         return "one of " + ", ".join(words)
-    if kind is int and is_bytes(name):
-        example = bytes_text(default) if default else "32MiB"
-        return f"bytes{_range(meta, bytes_text)}, as a whole number or with KiB, MiB or GiB, e.g. {example}"
     if kind in {int, float}:
-        what = "seconds as a number" if name.endswith("_s") else "a number"
-        if kind is int:
-            what = what.replace("a number", "a whole number")
-        example = f", e.g. {default or 5:g}" if name.endswith("_s") else ""
-        return f"{what}{_range(meta, lambda value: f'{value:g}')}{example}"
-    if kind is bool:
-        return "true or false"
+        return _number_expectation(kind, meta, name, default)
     if kind is str:
         pattern = f" matching {meta['pattern']}" if meta.get("pattern") else ""
         return ("text that is not empty" if meta.get("min_length") == 1 else "text") + pattern
     if get_origin(kind) in {list, tuple, set, frozenset}:
         return f"a list, each {expectation(options[0], name)}"
-    return "a mapping"
+    return "true or false" if kind is bool else "a mapping"
+
+
+def _number_expectation(kind: Any, meta: dict[str, Any], name: str, default: Any) -> str:
+    if kind is int and is_bytes(name):
+        example = bytes_text(default) if default else "32MiB"
+        sizes = _range(meta, bytes_text)
+        return f"bytes{sizes}, as a whole number or with KiB, MiB or GiB, e.g. {example}"
+    what = "a whole number" if kind is int else "a number"
+    limits = _range(meta, lambda value: f"{value:g}")
+    if name.endswith("_s"):
+        return f"seconds as {what}{limits}, e.g. {default or 5:g}"
+    return f"{what}{limits}"
 
 
 def _range(meta: dict[str, Any], text: typing.Callable[[Any], str]) -> str:
@@ -250,7 +269,9 @@ def _range(meta: dict[str, Any], text: typing.Callable[[Any], str]) -> str:
     if low is not None and high is not None:
         return f" from {text(low)} to {text(high)}"
     words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-    parts = [f"{word} {text(meta[key])}" for key, word in words.items() if meta.get(key) is not None]
+    parts = [
+        f"{word} {text(meta[key])}" for key, word in words.items() if meta.get(key) is not None
+    ]
     return f" {' and '.join(parts)}" if parts else ""
 
 
@@ -263,8 +284,20 @@ def unwrapped(hint: Any) -> tuple[Any, dict[str, Any]]:
         hint, *notes = get_args(hint)
         for note in notes:
             if isinstance(note, msgspec.Meta):
-                names = ("ge", "gt", "le", "lt", "min_length", "max_length", "pattern", "description", "extra")
-                meta |= {name: value for name in names if (value := getattr(note, name)) is not None}
+                names = (
+                    "ge",
+                    "gt",
+                    "le",
+                    "lt",
+                    "min_length",
+                    "max_length",
+                    "pattern",
+                    "description",
+                    "extra",
+                )
+                meta |= {
+                    name: value for name in names if (value := getattr(note, name)) is not None
+                }
     return hint, meta
 
 
@@ -285,7 +318,8 @@ def takes_text(kind: Any) -> bool:
     """
     options = get_args(kind) if get_origin(kind) in {Union, types.UnionType} else (kind,)
     return any(
-        unwrapped(option)[0] is str or any(isinstance(word, str) for word in choices(unwrapped(option)[0]))
+        unwrapped(option)[0] is str
+        or any(isinstance(word, str) for word in choices(unwrapped(option)[0]))
         for option in options
     )
 

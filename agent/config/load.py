@@ -84,6 +84,7 @@ class _Reader:
         routes = self._routes(tree.get("routes"), [source.name for source in sources or ()])
         if config is BAD or sources is None or routes is None:
             return None
+        assert isinstance(config, Config)
         return dataclasses.replace(
             config, node=config.node or os.uname().nodename, sources=sources, routes=routes
         )
@@ -103,7 +104,9 @@ class _Reader:
             return None
         name = self._name(tree.get("name", Scalar("containers", "containers")), path)
         kind = tree.get("type", Scalar("files", "files"))
-        settings = self._component(registry.SOURCES, kind, tree, path, given=frozenset({"name", "type"}))
+        settings = self._component(
+            registry.SOURCES, kind, tree, path, given=frozenset({"name", "type"})
+        )
         if name is None or settings is None:
             return None
         return SourceConfig(name=name, type=str(kind.value), settings=settings)
@@ -116,7 +119,9 @@ class _Reader:
         items = self._list("routes", tree, "a list of routes, each with a name and a sink")
         found = [self._route(item, f"routes[{index}]", sources) for index, item in enumerate(items)]
         names = [
-            name.text if isinstance(item, dict) and isinstance(name := item.get("name"), Scalar) else None
+            name.text
+            if isinstance(item, dict) and isinstance(name := item.get("name"), Scalar)
+            else None
             for item in items
         ]
         self._refuse_twins("routes", names)
@@ -136,7 +141,11 @@ class _Reader:
         sink = tree.get("sink")
         if not isinstance(sink, dict):
             expected = f"a mapping with type, one of {', '.join(registry.SINKS)}"
-            text = f"is missing, expected {expected}" if sink is None else f"got {shown(sink)}, expected {expected}"
+            text = (
+                f"is missing, expected {expected}"
+                if sink is None
+                else f"got {shown(sink)}, expected {expected}"
+            )
             self.problems.append(Problem(sink_path, text))
             return None
         settings = self._component(
@@ -152,7 +161,11 @@ class _Reader:
         if isinstance(tree, Scalar) and tree.text in sources:
             return tree.text
         hint = nearest(tree.text, sources) if isinstance(tree, Scalar) else ""
-        expected = f"the name of a source: {', '.join(sources)}{hint}" if sources else "the name of a source"
+        expected = (
+            f"the name of a source: {', '.join(sources)}{hint}"
+            if sources
+            else "the name of a source"
+        )
         self.problems.append(wrong(child(path, "source"), shown(tree), expected))
         return None
 

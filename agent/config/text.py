@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import yaml
 
@@ -20,8 +20,6 @@ from agent.config.problems import Problem, child, quoted, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    Tree = "dict[str, Tree] | list[Tree] | Scalar"
 
 #: A configuration with hundreds of routes is far below; a "billion laughs" of aliases is not.
 NODES_MAX = 100_000
@@ -60,6 +58,9 @@ class Scalar:
         if self.value is None:
             return "nothing"
         return quoted(self.text) if isinstance(self.value, str) else shortened(self.text)
+
+
+Tree: TypeAlias = "dict[str, Tree] | list[Tree] | Scalar"
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -135,7 +136,9 @@ class _Builder:
             # Once is enough: an alias that contains itself would say so for ever.
             if self._nodes < 2 * NODES_MAX:
                 self._nodes = 2 * NODES_MAX
-                self.problems.append(Problem(path, "too many values or levels (an alias in itself?)"))
+                self.problems.append(
+                    Problem(path, "too many values or levels (an alias in itself?)")
+                )
             return Scalar(None, "")
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, path)
@@ -183,7 +186,12 @@ class _Builder:
 
     def _substituted(self, text: str, path: str) -> str:
         def value(match: re.Match[str]) -> str:
-            whole, name, colon, default = match.group(0), match.group(1), match.group(2), match.group(3)
+            whole, name, colon, default = (
+                match.group(0),
+                match.group(1),
+                match.group(2),
+                match.group(3),
+            )
             if whole == "$$":
                 return "$"
             if name is None:
@@ -207,4 +215,6 @@ class _Builder:
     def _refuse_tag(self, node: yaml.Node, path: str) -> None:
         tag = node.tag.replace(_TAG, "!!")
         line = node.start_mark.line + 1
-        self.problems.append(Problem(path, f"line {line}: tag {quoted(tag)} is not supported: leave it out"))
+        self.problems.append(
+            Problem(path, f"line {line}: tag {quoted(tag)} is not supported: leave it out")
+        )

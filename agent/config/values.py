@@ -98,14 +98,17 @@ class Config:
         ),
     ] = "/var/lib/tailrace"
     memory_budget_bytes: Annotated[
-        int, Meta(ge=4 * MIB, description="Bytes in flight in the whole process; readers wait at it.")
+        int,
+        Meta(ge=4 * MIB, description="Bytes in flight in the whole process; readers wait at it."),
     ] = 32 * MIB
     commit_interval_s: Annotated[
         float, Meta(gt=0, le=60, description="Seconds between commits of a route's cursors.")
     ] = 1
     uncommitted_bytes_max: Annotated[
         int,
-        Meta(ge=MIB, description="Bytes read since the last commit that bring the next one forward."),
+        Meta(
+            ge=MIB, description="Bytes read since the last commit that bring the next one forward."
+        ),
     ] = 64 * MIB
     drain_timeout_s: Annotated[
         float,
