@@ -88,7 +88,7 @@ fix: $(VENV)/built  ## format, and mend what the linter can
 	$(BIN)/codespell --write-changes
 
 bench: $(VENV)/built  ## the figures of the README: hot functions, then the whole agent on 64 MiB
-	$(PYTEST) --benchmark-only --benchmark-columns=min,median,ops tests bench
+	$(PYTEST) --benchmark-enable --benchmark-only --benchmark-columns=min,median,ops
 	$(PY) -m bench.harness --mib 64 --rounds 3
 
 bench-full: $(VENV)/built  ## 256 MiB, all paths, and following files for a minute

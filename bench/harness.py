@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 OUT_DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "out")
 AGENT_CORE, SERVER_CORE = 0, 1
 RUN_TIMEOUT_S = 600.0
+#: Characters of a table in a file.
+WIDTH = 140
 COLUMNS = (
     "path",
     "program",
@@ -219,6 +221,7 @@ def counting_server(directory: str) -> Iterator[paths.Endpoints]:
             yield paths.Endpoints(plain=urls["plain"], tls=urls["tls"], authority=urls["ca"])
         finally:
             server.terminate()
+            server.communicate()  # Its last counts; without a reader it could not end in order.
 
 
 def results_table(runs: Sequence[Run]) -> Table:
@@ -297,7 +300,7 @@ def main() -> int:
     Make the corpus, measure, show.
     """
     options = _options()
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     os.makedirs(OUT_DIRECTORY, exist_ok=True)
     directory = tempfile.mkdtemp(dir=OUT_DIRECTORY)
     try:

@@ -43,6 +43,8 @@ READY_TIMEOUT_S = 15.0
 READ_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 30.0
 TICK_S = 0.05
+#: Characters of a table in a file.
+WIDTH = 120
 #: (namespace, pod, container, lines a tick) of the containers that are there from the beginning.
 CONTAINERS = (
     ("shop", "web-7d4b9c6f5-x2x7p", "nginx", 12),
@@ -61,7 +63,7 @@ QUERIES = (
     (
         "Lines per namespace and level",
         """SELECT namespace, stream, coalesce(level, '') AS level, count(*) AS lines,
-  min(time)::VARCHAR AS first, max(time)::VARCHAR AS last
+  strftime(min(time), '%H:%M:%S') AS first, strftime(max(time), '%H:%M:%S') AS last
 FROM logs GROUP BY ALL ORDER BY ALL""",
     ),
     (
@@ -243,8 +245,8 @@ def table(verdicts: Sequence[Verdict]) -> Table:
     """
     shown = Table(title="Lines written, events in CloudWatch, rows in Parquet")
     for name in ("namespace", "pod", "container"):
-        shown.add_column(name)
-    for name in ("written", "events", "of them twice", "rows"):
+        shown.add_column(name, overflow="fold")
+    for name in ("written", "events", "twice", "rows"):
         shown.add_column(name, justify="right")
     shown.add_column("contents")
     for verdict in verdicts:
@@ -271,9 +273,10 @@ def inspect(scene: Scene, containers: Sequence[Container], console: Console) -> 
         console.print(table(verdicts))
         for title, query in QUERIES:
             answer = database.execute(query)
-            shown = Table(title=title, caption=query, caption_justify="left")
+            console.print(f"\n{query}", markup=False, highlight=False, soft_wrap=True)
+            shown = Table(title=title)
             for column in answer.description or ():
-                shown.add_column(str(column[0]))
+                shown.add_column(str(column[0]), overflow="fold")
             for row in answer.fetchall():
                 shown.add_row(*(str(value) for value in row))
             console.print(shown)
@@ -298,7 +301,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="keep the working directory")
     options = parser.parse_args()
 
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     os.makedirs(OUT_DIRECTORY, exist_ok=True)
     directory = tempfile.mkdtemp(dir=OUT_DIRECTORY)
     log_path = os.path.join(directory, "agent.log")
@@ -308,7 +311,8 @@ def main() -> int:
             scene = Scene(directory=directory, url=url, admin_port=_free_port())
             client("s3", url).create_bucket(Bucket=BUCKET)
             console.print(
-                f"AWS at {url}, containers log for {options.seconds:.0f} s to {scene.pods}"
+                f"AWS at {url}, containers log for {options.seconds:.0f} s to {scene.pods}",
+                soft_wrap=True,
             )
             agrees = inspect(scene, run_agent(scene, options.seconds, log), console)
     except (RuntimeError, subprocess.TimeoutExpired) as error:
