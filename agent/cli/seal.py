@@ -41,6 +41,7 @@ from agent.sinks.parquet_staging import sync_directory
 from agent.sinks.staging import block_bytes, scan
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
     from agent.sinks.parquet_manifest import Damage, Partition
@@ -205,12 +206,11 @@ def seal(spec: SealSpec) -> SealManifest:
     return manifest
 
 
-def main(arguments: list[str]) -> int:
+def main(args: argparse.Namespace) -> int:
     """
     Run the command; returns its exit code.
     """
-    (spec_path,) = arguments
-    spec = msgspec.json.decode(Path(spec_path).read_bytes(), type=SealSpec)
+    spec = msgspec.json.decode(Path(args.spec).read_bytes(), type=SealSpec)
     # One core of a node that has other work: a thread pool would only add memory.
     pa.set_cpu_count(1)
     try:

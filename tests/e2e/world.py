@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pyarrow import parquet
 
-from tests.fakes.cloudwatch import FakeCloudWatch
+from tests.fakes.cloudwatch import ACCESS_KEY, REGION, SECRET_KEY, FakeCloudWatch
 from tests.fakes.s3 import FakeS3
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 #: A condition that the agent should reach is waited for this long, on a machine that may be busy.
 PATIENCE_S = 30.0
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
 
 #: (pod, stream, message)
 Line = tuple[str, str, str]
@@ -123,7 +123,7 @@ class World:
                 "name": "cloudwatch",
                 "sink": {
                     "type": "cloudwatch",
-                    "region": "us-east-1",
+                    "region": REGION,
                     "endpoint_url": self.cloudwatch.url,
                     "group": "/test/{namespace}",
                     "stream": "{pod}",
@@ -135,7 +135,7 @@ class World:
                 "name": "archive",
                 "sink": {
                     "type": "parquet",
-                    "region": "us-east-1",
+                    "region": REGION,
                     "endpoint_url": self.s3.url,
                     "url": f"s3://{self.s3.bucket}/prefix",
                     "window_age_s": 1,
