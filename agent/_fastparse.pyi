@@ -58,7 +58,7 @@ class Columns:
     def column(self, name: str) -> memoryview:
         """A read-only view of one column, by the names above."""
     def earlier_generation(self, stream: int) -> int:
-        """Generation in which the row of *stream* flagged FLAG_EARLIER began (at most one such row a stream)."""
+        """Generation in which the row of *stream* flagged FLAG_EARLIER began (at most one a stream); -1 for none."""
     @staticmethod
     def build(
         data: bytes,

@@ -163,8 +163,8 @@ cdef class Columns:
         raise KeyError(name)
 
     def earlier_generation(self, int stream):
-        if not 0 <= stream < STREAMS or self.earlier[stream] < 0:
-            raise ValueError(f"stream {stream}: no row of it began in an earlier generation")
+        if not 0 <= stream < STREAMS:
+            raise ValueError(f"stream {stream}: expected 0 to {STREAMS - 1}")
         return self.earlier[stream]
 
     @staticmethod
