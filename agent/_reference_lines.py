@@ -9,7 +9,7 @@ CRI (containerd, CRI-O):
 |---|---|
 | time | `2026-11-22T19:00:01.123456789Z`: no fraction or 1 to 9 digits, `Z` or `±hh:mm` |
 | SP stream SP | `stdout` or `stderr` |
-| tags | `P` (a piece, more follows) or `F` (whole, or the last piece); then any further ones behind a `:` each, unknown and ignored |
+| tags | `P` (a piece, more follows) or `F` (whole, or the last piece); unknown ones behind a `:` each |
 | SP content | both may be missing; what is before the content is at most 1,000 bytes |
 
 The written year is 1970 to 2262 and the instant fits into int64 nanoseconds since 1970; a day that the
@@ -28,7 +28,7 @@ are, and that at most 100 values are nested; names compared as written, the last
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import re
 from typing import NamedTuple
@@ -80,7 +80,7 @@ def read_time(text: bytes) -> int | None:
     if zone_hour > 23 or zone_minute > 59:
         return None
     try:
-        days = datetime.date(year, month, day).toordinal() - datetime.date(1970, 1, 1).toordinal()
+        days = dt.date(year, month, day).toordinal() - dt.date(1970, 1, 1).toordinal()
     except ValueError:
         return None
     zone = (zone_hour * 3600 + zone_minute * 60) * (-1 if match[8] == b"-" else 1)

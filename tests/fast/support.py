@@ -169,12 +169,12 @@ def logs(draw: Any) -> tuple[int, list[bytes]]:
     """
     A format and the generations of a Log in it, the last lines of some without a newline.
     """
-    format = draw(st.sampled_from(sorted(_LINES)))
+    file_format = draw(st.sampled_from(sorted(_LINES)))
     generations = []
     for _ in range(draw(st.integers(1, 3))):
-        text = b"\n".join(draw(st.lists(_LINES[format], max_size=8)))
+        text = b"\n".join(draw(st.lists(_LINES[file_format], max_size=8)))
         generations.append(text + draw(st.sampled_from([b"", b"\n"])))
-    return format, generations
+    return file_format, generations
 
 
 def shared(*parts: str) -> Path:

@@ -22,9 +22,9 @@ def test_both_read_the_same(log, limit):
     """
     The compiled parser gives the rows and the cursor of the reference.
     """
-    format, generations = log
+    file_format, generations = log
     expected, compiled = (
-        read_log(lambda: make(format=format, line_bytes_max=limit), generations, [], [])
+        read_log(lambda: make(format=file_format, line_bytes_max=limit), generations, [], [])
         for make in (_reference.Parser, _fastparse.Parser)
     )
     assert compiled == expected
@@ -36,10 +36,10 @@ def test_any_split_is_the_whole(make, log, limit, sizes):
     """
     Reads of any sizes give the rows of one read.
     """
-    format, generations = log
+    file_format, generations = log
 
     def parser():
-        return make(format=format, line_bytes_max=limit)
+        return make(format=file_format, line_bytes_max=limit)
 
     assert read_log(parser, generations, sizes, []) == read_log(parser, generations, [], [])
 
@@ -49,10 +49,10 @@ def test_byte_by_byte_is_the_whole(log, limit):
     """
     A writer that is read after each of its bytes loses nothing.
     """
-    format, generations = log
+    file_format, generations = log
 
     def parser():
-        return _fastparse.Parser(format=format, line_bytes_max=limit)
+        return _fastparse.Parser(format=file_format, line_bytes_max=limit)
 
     assert read_log(parser, generations, repeat(1), []) == read_log(parser, generations, [], [])
 
@@ -63,9 +63,9 @@ def test_a_restart_changes_nothing(make, log, limit, sizes, restarts):
     """
     Starting over from the cursor, after any read, gives each row exactly once.
     """
-    format, generations = log
+    file_format, generations = log
 
     def parser():
-        return make(format=format, line_bytes_max=limit)
+        return make(format=file_format, line_bytes_max=limit)
 
     assert read_log(parser, generations, sizes, restarts) == read_log(parser, generations, [], [])
