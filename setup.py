@@ -29,7 +29,8 @@ DEBUG = os.environ.get("TAILRACE_DEBUG", "") not in {"", "0"}
 ANNOTATE = os.environ.get("TAILRACE_ANNOTATE", "") not in {"", "0"}
 
 MODULES = ("_fastjson", "_fastline", "_fastparse", "_fastencode")
-HEADERS = ["agent/_simd.h", "agent/_fastjson.pxd", "agent/_fastline.pxd", "agent/_fastparse.pxd"]
+HEADERS = ["agent/_simd.h", "agent/_fastsort.pxd"]
+HEADERS += [f"agent/{module}.pxd" for module in MODULES if Path("agent", f"{module}.pxd").exists()]
 
 COMPILE = [
     "-std=c11",

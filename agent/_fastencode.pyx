@@ -20,7 +20,9 @@ from agent._fastjson cimport (
     ESCAPE_NONE, ESCAPE_ONCE, ESCAPE_TWICE, ESCAPED_BYTES_MAX, SIMD_PADDING, Escape, escape_measure,
     escape_write, json_space, json_value_end,
 )
+from agent._fastline cimport integer_write, time_write
 from agent._fastparse cimport FLAG_PARTIAL, FLAG_STREAM_MASK, FLAG_TRUNCATED, Columns, Rows
+from agent._fastsort cimport Ref, refs_sort
 
 cpdef enum:
     MESSAGE_BARE = 0
@@ -37,9 +39,6 @@ cdef enum:
     # `{"timestamp":…,"message":"` and `"}`, and the fixed text of a record.
     FRAME_BYTES = 256
     BODY_END_BYTES = 2
-
-
-cdef int64_t TIME_MS_13 = 1_000_000_000_000  # the first time of 13 digits
 
 
 class Encoded(NamedTuple):
@@ -71,12 +70,6 @@ class Staged(NamedTuple):
     flags: bytes
     message_ends: bytes
     messages: bytes
-
-
-cdef struct Ref:
-    int64_t time_ms
-    int32_t part
-    int32_t row
 
 
 # One part of a call: the columns' pointers, and its resource.
@@ -149,58 +142,6 @@ cdef inline uint8_t* literal_write(uint8_t* target, const Literal* text) noexcep
     return target + text.length
 
 
-cdef inline uint8_t* digits_write(uint8_t* target, int64_t value, int width) noexcept nogil:
-    # Decimal, filled with zeros to `width`.
-    cdef int index
-    for index in range(width - 1, -1, -1):
-        target[index] = <uint8_t>(c'0' + value % 10)
-        value //= 10
-    return target + width
-
-
-cdef inline uint8_t* integer_write(uint8_t* target, int64_t value) noexcept nogil:
-    cdef int width = 1
-    cdef int64_t rest = value // 10
-    if value - TIME_MS_13 < 9 * TIME_MS_13 and value >= TIME_MS_13:
-        return digits_write(target, value, 13)  # 2001 to 2286
-    while rest:
-        width += 1
-        rest //= 10
-    return digits_write(target, value, width)
-
-
-cdef uint8_t* time_write(uint8_t* target, int64_t time_ns) noexcept nogil:
-    # 2026-11-22T19:00:01.123456789Z; the calendar as in _fastline, backwards.
-    cdef int64_t seconds = time_ns // 1_000_000_000
-    cdef int64_t shifted = seconds // 86_400 + 719_468
-    cdef int64_t of_day = seconds % 86_400
-    cdef int64_t era = shifted // 146_097
-    cdef int64_t day_of_era = shifted - era * 146_097
-    cdef int64_t year_of_era = (
-        day_of_era - day_of_era // 1_460 + day_of_era // 36_524 - day_of_era // 146_096
-    ) // 365
-    cdef int64_t day_of_year = (
-        day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
-    )
-    cdef int64_t shifted_month = (5 * day_of_year + 2) // 153
-    cdef int64_t month = shifted_month + (3 if shifted_month < 10 else -9)
-    target = digits_write(target, year_of_era + era * 400 + (1 if month <= 2 else 0), 4)
-    target[0] = c'-'
-    target = digits_write(target + 1, month, 2)
-    target[0] = c'-'
-    target = digits_write(target + 1, day_of_year - (153 * shifted_month + 2) // 5 + 1, 2)
-    target[0] = c'T'
-    target = digits_write(target + 1, of_day // 3_600, 2)
-    target[0] = c':'
-    target = digits_write(target + 1, of_day // 60 % 60, 2)
-    target[0] = c':'
-    target = digits_write(target + 1, of_day % 60, 2)
-    target[0] = c'.'
-    target = digits_write(target + 1, time_ns % 1_000_000_000, 9)
-    target[0] = c'Z'
-    return target + 1
-
-
 @cython.final
 cdef class Order:
     """
@@ -218,45 +159,6 @@ cdef class Order:
 
     def __len__(self):
         return self.count
-
-
-cdef void runs_merge(
-    const Ref* source, Ref* target, Py_ssize_t left, Py_ssize_t middle, Py_ssize_t right,
-) noexcept nogil:
-    # Merge two neighbouring runs; of equals, those of the left one first.
-    cdef Py_ssize_t one = left
-    cdef Py_ssize_t two = middle
-    cdef Py_ssize_t index
-    for index in range(left, right):
-        if one < middle and (two >= right or source[one].time_ms <= source[two].time_ms):
-            target[index] = source[one]
-            one += 1
-        else:
-            target[index] = source[two]
-            two += 1
-
-
-cdef Ref* refs_sort(Ref* refs, Ref* spare, Py_ssize_t* starts, Py_ssize_t count) noexcept nogil:
-    # Natural merge sort: the parts are sorted runs already, or nearly.  Returns which one is sorted.
-    cdef Py_ssize_t runs = 1
-    cdef Py_ssize_t index, left, middle, right
-    starts[0] = 0
-    for index in range(1, count):
-        if refs[index].time_ms < refs[index - 1].time_ms:
-            starts[runs] = index
-            runs += 1
-    while runs > 1:
-        index = 0
-        while index < runs:
-            left = starts[index]
-            middle = starts[index + 1] if index + 1 < runs else count
-            right = starts[index + 2] if index + 2 < runs else count
-            runs_merge(refs, spare, left, middle, right)
-            starts[index // 2] = left
-            index += 2
-        runs = (runs + 1) // 2
-        refs, spare = spare, refs
-    return refs
 
 
 cdef bint parts_sorted(const Part* parts, Py_ssize_t parts_len) noexcept nogil:

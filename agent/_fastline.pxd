@@ -32,6 +32,12 @@ cdef Py_ssize_t time_read(
     const uint8_t* text, Py_ssize_t length, Minute* minute, int64_t* time_ns,
 ) noexcept nogil
 
+# Write a number in decimal; the end of it.
+cdef uint8_t* integer_write(uint8_t* target, int64_t value) noexcept nogil
+
+# Write 2026-11-22T19:00:01.123456789Z; the end of it.
+cdef uint8_t* time_write(uint8_t* target, int64_t time_ns) noexcept nogil
+
 # Whether text[:length] is a CRI line.  What is behind its head may be missing.
 cdef bint cri_read(
     const uint8_t* text, Py_ssize_t length, Minute* minute, Line* line,

@@ -2,7 +2,7 @@
 One physical line to its parts: CRI and docker json-file.  See `_fastline.pxd`.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 from agent._fastjson cimport json_space, json_string_end, json_value_end
@@ -128,6 +128,61 @@ cdef Py_ssize_t time_read(
         return 0
     time_ns[0] = seconds * 1_000_000_000 + fraction
     return position
+
+
+cdef int64_t TIME_MS_13 = 1_000_000_000_000  # The first time of 13 digits.
+
+
+cdef inline uint8_t* digits_write(uint8_t* target, int64_t value, int width) noexcept nogil:
+    # Decimal, filled with zeros to `width`.
+    cdef int index
+    for index in range(width - 1, -1, -1):
+        target[index] = <uint8_t>(c'0' + value % 10)
+        value //= 10
+    return target + width
+
+
+cdef uint8_t* integer_write(uint8_t* target, int64_t value) noexcept nogil:
+    cdef int width = 1
+    cdef int64_t rest = value // 10
+    if TIME_MS_13 <= value < 10 * TIME_MS_13:
+        return digits_write(target, value, 13)  # 2001 to 2286
+    while rest:
+        width += 1
+        rest //= 10
+    return digits_write(target, value, width)
+
+
+cdef uint8_t* time_write(uint8_t* target, int64_t time_ns) noexcept nogil:
+    # 2026-11-22T19:00:01.123456789Z; days_before, backwards.
+    cdef int64_t seconds = time_ns // 1_000_000_000
+    cdef int64_t shifted = seconds // 86_400 + 719_468
+    cdef int64_t of_day = seconds % 86_400
+    cdef int64_t era = shifted // 146_097
+    cdef int64_t day_of_era = shifted - era * 146_097
+    cdef int64_t year_of_era = (
+        day_of_era - day_of_era // 1_460 + day_of_era // 36_524 - day_of_era // 146_096
+    ) // 365
+    cdef int64_t day_of_year = (
+        day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+    )
+    cdef int64_t shifted_month = (5 * day_of_year + 2) // 153
+    cdef int64_t month = shifted_month + (3 if shifted_month < 10 else -9)
+    target = digits_write(target, year_of_era + era * 400 + (1 if month <= 2 else 0), 4)
+    target[0] = c'-'
+    target = digits_write(target + 1, month, 2)
+    target[0] = c'-'
+    target = digits_write(target + 1, day_of_year - (153 * shifted_month + 2) // 5 + 1, 2)
+    target[0] = c'T'
+    target = digits_write(target + 1, of_day // 3_600, 2)
+    target[0] = c':'
+    target = digits_write(target + 1, of_day // 60 % 60, 2)
+    target[0] = c':'
+    target = digits_write(target + 1, of_day % 60, 2)
+    target[0] = c'.'
+    target = digits_write(target + 1, time_ns % 1_000_000_000, 9)
+    target[0] = c'Z'
+    return target + 1
 
 
 cdef inline bint cri_read_usual(
