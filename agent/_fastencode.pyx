@@ -429,8 +429,6 @@ cdef class Body:
                 done = self.bare_write(part, row, time_ms)
             else:
                 done = self.record_write(part, row, time_ms)
-            if sum_.events:
-                sum_.time_last_ms = time_ms
             if not done:
                 break
             self.parts[part].rows_written += 1
@@ -467,6 +465,7 @@ cdef class Body:
         self.events_reserve()
         self.event_parts[self.sum.events] = <int32_t>part
         self.event_offsets[self.sum.events] = self.parts[part].table.offset[row]
+        self.sum.time_last_ms = self.parts[part].table.time_ns[row] // NS_PER_MS
         self.sum.events += 1
         self.sum.event_bytes += decoded
         return True

@@ -295,6 +295,17 @@ def test_a_body_spans_less_than_a_day(encoder):
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
+def test_the_last_time_is_that_of_the_last_event(encoder):
+    """
+    Not that of the event that did not fit any more.
+    """
+    parts = [columns([b"x" * 300] * 2)]
+    limits = {"event_bytes_max": 300, "batch_bytes_max": 330}
+    (_, first), _ = encode_all(encoder, parts, [b""], MESSAGE_BARE, **limits)
+    assert first.time_last_ms == first.time_first_ms == TIME_NS // 10**6
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
 def test_cloudwatch_limits_are_reached_exactly(encoder):
     """
     1,048,576 bytes with 26 an event, and 10,000 events.
