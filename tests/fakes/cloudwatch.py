@@ -147,7 +147,9 @@ class FakeCloudWatch:
         Return the messages of all streams, of *group* only if given.
         """
         chosen = [found for name, found in self.groups.items() if group in (None, name)]
-        return [event[1] for found in chosen for events in found.streams.values() for event in events]
+        return [
+            event[1] for found in chosen for events in found.streams.values() for event in events
+        ]
 
     def count(self, operation: str) -> int:
         """
@@ -298,7 +300,9 @@ class FakeCloudWatch:
         name = rules.check_group_name(body.get("logGroupName"))
         group = rules.new_group(body)
         if name in self.groups:
-            raise Refusal("ResourceAlreadyExistsException", "The specified log group already exists")
+            raise Refusal(
+                "ResourceAlreadyExistsException", "The specified log group already exists"
+            )
         if len(self.groups) >= self.groups_max:
             raise Refusal("LimitExceededException", "Resource limit exceeded.")
         self.groups[name] = group
@@ -322,7 +326,10 @@ class FakeCloudWatch:
         found = []
         for name, group in sorted(self.groups.items()):
             if name.startswith(prefix):
-                item: dict[str, Any] = {"logGroupName": name, "logGroupClass": group.log_group_class}
+                item: dict[str, Any] = {
+                    "logGroupName": name,
+                    "logGroupClass": group.log_group_class,
+                }
                 if group.retention_days is not None:
                     item["retentionInDays"] = group.retention_days
                 if group.kms_key_id:

@@ -51,9 +51,7 @@ def check_signature(
     authorization = headers.get("authorization", "")
     if not authorization.startswith("AWS4-HMAC-SHA256 "):
         raise SignatureError("MissingAuthenticationTokenException", "Missing Authentication Token")
-    fields = dict(
-        item.strip().split("=", 1) for item in authorization.partition(" ")[2].split(",")
-    )
+    fields = dict(item.strip().split("=", 1) for item in authorization.partition(" ")[2].split(","))
     access_key, date, *scope = fields["Credential"].split("/")
     if access_key not in keys:
         raise SignatureError("UnrecognizedClientException", "The security token is invalid.")

@@ -74,7 +74,9 @@ async def test_group_gets_retention_tags_class_and_key(make_cloudwatch, fake):
         log_group_class="INFREQUENT_ACCESS",
         kms_key_id="arn:aws:kms:eu-central-1:1:key/k",
     )
-    await deliver(bench, make_segment(bench.share, ["x"]), make_segment(bench.share, ["y"], log="b"))
+    await deliver(
+        bench, make_segment(bench.share, ["x"]), make_segment(bench.share, ["y"], log="b")
+    )
     group = fake.groups[GROUP]
     assert (group.retention_days, group.tags) == (30, {"team": "shop"})
     assert group.log_group_class == "INFREQUENT_ACCESS"
