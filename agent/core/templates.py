@@ -75,7 +75,8 @@ class Template:
                 self._literal(token[0])
             elif match.group(1) is None:
                 raise TemplateError(
-                    f"template {text!r}: lone {token!r} at character {match.start()}; write {token * 2!r} for the character"
+                    f"template {text!r}: lone {token!r} at character {match.start()}; "
+                    f"write {token * 2!r} for the character"
                 )
             else:
                 self._variable(match.group(1), variables)

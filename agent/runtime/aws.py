@@ -20,7 +20,7 @@ import os
 from dataclasses import fields
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
 from agent.core.aws import AwsSettings
@@ -32,7 +32,6 @@ from agent.runtime.aws_http import Http, HttpResponse, where
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent.core.host import Clock
 
 STS_TIMEOUT_S = 15.0
 #: AWS accepts signatures within 5 minutes; a difference below this is not worth correcting.
@@ -55,12 +54,20 @@ CODES_EXPIRED = frozenset(
 )
 
 
+class WallClock(Protocol):
+    """
+    The part of the host's clock that signatures need.
+    """
+
+    def now_ns(self) -> int: ...
+
+
 class Aws:
     """
     Everything shared by the clients of the process: connections, the SDK session, identities, clock skew.
     """
 
-    def __init__(self, *, clock: Clock) -> None:
+    def __init__(self, *, clock: WallClock) -> None:
         self._clock = clock
         self.http = Http()
         self._identities: dict[AwsSettings, Identity] = {}
@@ -149,7 +156,8 @@ class Aws:
         if response.status != 200:
             detail = response.body[:300].decode(errors="replace")
             raise RetryError(
-                f"{where(url)}: {query['Action']} of {query.get('RoleArn')} answered {response.status} {code}: {detail}; "
+                f"{where(url)}: {query['Action']} of {query.get('RoleArn')} answered "
+                f"{response.status} {code}: {detail}; "
                 "check the role's trust policy (and external_id)",
                 code=code or str(response.status),
                 slow=True,

@@ -34,7 +34,7 @@ RESPONSE_BYTES_MAX = 64 * 1024 * 1024
 BODY_WHOLE_BYTES_MAX = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HttpResponse:
     """
     An answer, read whole.  Header names are in lower case.
@@ -122,7 +122,8 @@ class Http:
                 )
         except aiohttp.ClientConnectorCertificateError as error:
             raise RetryError(
-                f"{where(url)}: certificate not trusted ({error.certificate_error}); set `ca_bundle` to the authority's PEM file",
+                f"{where(url)}: certificate not trusted ({error.certificate_error}); "
+                "set `ca_bundle` to the authority's PEM file",
                 code="certificate",
                 slow=True,
             ) from error
@@ -132,7 +133,7 @@ class Http:
             ) from error
         except (aiohttp.ClientError, OSError) as error:
             raise RetryError(
-                f"{where(url)}: {error or type(error).__name__}", code="connection"
+                f"{where(url)}: {str(error) or type(error).__name__}", code="connection"
             ) from error
 
     def _context(self, settings: AwsSettings) -> ssl.SSLContext:
@@ -171,4 +172,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 
 def where(url: str) -> str:
+    """
+    Return *url* as it appears in a message: without its query, shortened.
+    """
     return url.partition("?")[0][:120]

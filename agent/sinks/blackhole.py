@@ -19,6 +19,7 @@ from agent.sinks.protocol import Sink
 if TYPE_CHECKING:
     from agent.core.batch import Segment
     from agent.core.budget import Share
+    from agent.core.checkpoint import SinkRows
     from agent.core.counters import Counters
     from agent.core.host import Clock
     from agent.sinks.protocol import Resolve
@@ -105,6 +106,16 @@ class BlackholeSink(Sink):
             if not self._waiting or now >= until:
                 return
             await self._clock.sleep(min(IDLE_S, until - now))
+
+    def committed(self, rows: SinkRows) -> None:
+        """
+        Do nothing: `confirm` returns no rows.
+        """
+
+    async def finish(self, timeout_s: float) -> None:
+        """
+        Do nothing: nothing is staged.
+        """
 
     async def close(self) -> None:
         """

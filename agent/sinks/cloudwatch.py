@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from agent.core.batch import Segment
     from agent.core.budget import Share
+    from agent.core.checkpoint import SinkRows
     from agent.core.counters import Counters
     from agent.core.host import AwsClient, Clock, Tasks
     from agent.sinks.cloudwatch_payloads import Payload
@@ -161,6 +162,16 @@ class CloudWatchSink(Sink):
             if left <= 0:
                 return
             await self._clock.sleep(min(TICK_S / 4, left))
+
+    def committed(self, rows: SinkRows) -> None:
+        """
+        Do nothing: `confirm` returns no rows.
+        """
+
+    async def finish(self, timeout_s: float) -> None:
+        """
+        Do nothing: nothing is staged.
+        """
 
     async def close(self) -> None:
         """

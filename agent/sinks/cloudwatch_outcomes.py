@@ -130,7 +130,8 @@ class Outcomes:
             reasons = ", ".join(
                 f"{stop - start} {reason}" for start, stop, reason in answer.rejected
             )
-            text = f"group {destination.group} stream {destination.stream}: events refused and recorded as lost: {reasons}"
+            where = f"group {destination.group} stream {destination.stream}"
+            text = f"{where}: events refused and recorded as lost: {reasons}"
             self._sayings.say("cloudwatch_events_rejected", text, group=destination.group)
 
     def refused(self, destination: Destination, answer: Answer) -> bool:
@@ -178,7 +179,8 @@ class Outcomes:
                 )
                 self._deliver(payload, left)
                 payload.charge.release()
-            text = f"group {destination.group} stream {destination.stream}: {len(held)} rows refused and recorded as lost"
+            where = f"group {destination.group} stream {destination.stream}"
+            text = f"{where}: {len(held)} rows refused and recorded as lost"
             self._sayings.say(
                 "cloudwatch_events_refused",
                 f"{text}: {destination.detail}",

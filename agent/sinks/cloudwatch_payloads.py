@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
-from isal import igzip
+from isal import igzip, isal_zlib
 
 from agent._fastencode import Body, order_rows
 from agent.core.batch import Loss, LossReason
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 #: ISA-L level 1: 0.84 ms for a body of 0.9 MB, a tenth of its size (design: Python costs).
 GZIP_LEVEL = 1
+#: zlib's way to say "with a gzip header".
+GZIP_WBITS = 31
 MS_PER_DAY = 86_400_000
 #: What PutLogEvents takes, in ms before and after now (facts: hard limits).
 PAST_MAX_MS = 14 * MS_PER_DAY
@@ -75,7 +77,7 @@ class Payload:
         """
         Return the body as JSON.
         """
-        return igzip.decompress(self.body) if self.gzipped else self.body
+        return bytes(isal_zlib.decompress(self.body, GZIP_WBITS)) if self.gzipped else self.body
 
     def send_plain(self) -> None:
         """

@@ -115,8 +115,13 @@ class RecordingResolve:
         self._changed.set()
 
 
-def resource(pod: str = "web-0", **fields: str) -> Resource:
-    known = {"namespace": "shop", "container": "app", "cluster": "c1", "node": "n1"} | fields
+def resource(pod: str = "web-0", **fields: Any) -> Resource:
+    known: dict[str, Any] = {
+        "namespace": "shop",
+        "container": "app",
+        "cluster": "c1",
+        "node": "n1",
+    } | fields
     return Resource(path=f"/var/log/pods/shop_{pod}_u/app/0.log", pod=pod, **known)
 
 
@@ -185,8 +190,8 @@ class Bench(Protocol):
 
 @contextlib.asynccontextmanager
 async def running(
-    bench: Bench, *, expect_cancel: bool = False
-) -> AsyncIterator[tuple[Sink, asyncio.Task[None], GroupTasks]]:
+    bench: Bench,
+) -> AsyncIterator[tuple[Any, asyncio.Task[None], GroupTasks]]:
     """
     A sink with `run` beside, closed at the end as a route closes it.
     """
@@ -283,7 +288,7 @@ class SinkContract:
         left = sleeps
 
         with contextlib.suppress(asyncio.CancelledError):
-            async with running(bench) as (sink, run, tasks):
+            async with running(bench) as (sink, run, _):
 
                 def cut() -> None:
                     nonlocal left

@@ -112,7 +112,9 @@ class Machine(RuleBasedStateMachine):
         file = self.names.pop(name)
         inode = self.free_inodes.pop() if self.free_inodes else self.next_inode
         self.next_inode = max(self.next_inode, inode + 1)
-        self.names[f"{name}.gz"] = File(inode, bytearray(file.data), compressed=True, mtime=self.now)
+        self.names[f"{name}.gz"] = File(
+            inode, bytearray(file.data), compressed=True, mtime=self.now
+        )
         self.free(file)
 
     def compressible(self) -> list[str]:
@@ -158,9 +160,7 @@ class Machine(RuleBasedStateMachine):
             parts = as_rotated(name) or as_live(name)
             head = head_of(bytes(file.data[:1024]), whole=not parts.is_live)
             sightings.append(
-                Sighting(
-                    name, parts, 1, file.inode, len(file.data), int(file.mtime * 1e9), head
-                )
+                Sighting(name, parts, 1, file.inode, len(file.data), int(file.mtime * 1e9), head)
             )
         self.chain.observe(sightings, now=self.now, now_ns=int(self.now * 1e9))
         by_inode = {file.inode: file for file in self.names.values()}

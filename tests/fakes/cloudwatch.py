@@ -14,12 +14,12 @@ import time
 import zlib
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
 from tests.fakes import cloudwatch_rules as rules
-from tests.fakes.cloudwatch_rules import Group, Refusal
+from tests.fakes.cloudwatch_rules import Group, RefusalError
 from tests.fakes.sigv4 import SignatureError, SignedRequest, check_signature
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 REGION = "eu-central-1"
 ACCESS_KEY = "AKIATAILRACETEST"
-SECRET_KEY = "kept/where+everybody/can=read"  # noqa: S105
+SECRET_KEY = "kept/where+everybody/can=read"
 TARGET = "Logs_20140328."
 
 
@@ -100,7 +100,7 @@ class FakeCloudWatch:
         self._runner: web.AppRunner | None = None
         self.url = ""
 
-    async def __aenter__(self) -> FakeCloudWatch:
+    async def __aenter__(self) -> Self:
         application = web.Application(client_max_size=16 * 1024 * 1024)
         application.router.add_post("/", self._handle)
         # The signature is over the bytes on the wire: aiohttp must not unpack them first.
@@ -170,7 +170,7 @@ class FakeCloudWatch:
             if fault.before is not None:
                 fault.before()
             return await self._answer(request, operation, body, fault)
-        except Refusal as refusal:
+        except RefusalError as refusal:
             error = {"__type": f"com.amazonaws.logs#{refusal.code}", "message": refusal.message}
             return self._response(refusal.status, error)
 
@@ -216,31 +216,31 @@ class FakeCloudWatch:
                 signed, service="logs", region=REGION, keys=self.keys, now=self.now()
             )
         except SignatureError as error:
-            raise Refusal(error.code, error.message) from error
+            raise RefusalError(error.code, error.message) from error
         if key in self.expired_keys:
-            raise Refusal("ExpiredTokenException", "The security token is expired")
+            raise RefusalError("ExpiredTokenException", "The security token is expired")
 
     def _parse(self, request: web.Request, raw: bytes) -> dict[str, Any]:
         if request.headers.get("content-type") != "application/x-amz-json-1.1":
-            raise Refusal("UnknownOperationException", "content-type")
+            raise RefusalError("UnknownOperationException", "content-type")
         encoding = request.headers.get("content-encoding")
         if encoding == "gzip":
             if self.gzip_refused == 400:
-                raise Refusal("SerializationException", "not JSON")
+                raise RefusalError("SerializationException", "not JSON")
             if self.gzip_refused:
-                raise Refusal("", "gzip", self.gzip_refused)
+                raise RefusalError("", "gzip", self.gzip_refused)
             try:
                 raw = gzip.decompress(raw)
             except (OSError, EOFError, zlib.error) as error:
-                raise Refusal("SerializationException", str(error)) from error
+                raise RefusalError("SerializationException", str(error)) from error
         elif encoding is not None:
-            raise Refusal("", f"content-encoding {encoding}", 415)
+            raise RefusalError("", f"content-encoding {encoding}", 415)
         try:
             body = json.loads(raw)
         except ValueError as error:
-            raise Refusal("SerializationException", str(error)) from error
+            raise RefusalError("SerializationException", str(error)) from error
         if not isinstance(body, dict):
-            raise Refusal("SerializationException", "not an object")
+            raise RefusalError("SerializationException", "not an object")
         return body
 
     def _do(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -252,15 +252,19 @@ class FakeCloudWatch:
             "DescribeLogGroups": self._describe_log_groups,
         }
         if operation not in operations:
-            raise Refusal("UnknownOperationException", operation)
+            raise RefusalError("UnknownOperationException", operation)
         if operation in self.denied:
-            raise Refusal("AccessDeniedException", f"not authorized to perform: logs:{operation}")
+            raise RefusalError(
+                "AccessDeniedException", f"not authorized to perform: logs:{operation}"
+            )
         return operations[operation](body)
 
     def _group(self, name: Any) -> Group:
         group = self.groups.get(rules.check_group_name(name))
         if group is None:
-            raise Refusal("ResourceNotFoundException", "The specified log group does not exist.")
+            raise RefusalError(
+                "ResourceNotFoundException", "The specified log group does not exist."
+            )
         return group
 
     def _put_log_events(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -268,7 +272,9 @@ class FakeCloudWatch:
         rules.check_stream_name(body.get("logStreamName"))
         group = self._group(body.get("logGroupName"))
         if body["logStreamName"] not in group.streams:
-            raise Refusal("ResourceNotFoundException", "The specified log stream does not exist.")
+            raise RefusalError(
+                "ResourceNotFoundException", "The specified log stream does not exist."
+            )
         now_ms = int(self.now() * 1000)
         events = body.get("logEvents")
         rules.check_events(events, now_ms)
@@ -294,17 +300,17 @@ class FakeCloudWatch:
         tokens = min(self.tps, tokens + (now - at) * self.tps)
         self._bucket = (max(0.0, tokens - 1), now)
         if tokens < 1:
-            raise Refusal("ThrottlingException", "Rate exceeded")
+            raise RefusalError("ThrottlingException", "Rate exceeded")
 
     def _create_log_group(self, body: dict[str, Any]) -> dict[str, Any]:
         name = rules.check_group_name(body.get("logGroupName"))
         group = rules.new_group(body)
         if name in self.groups:
-            raise Refusal(
+            raise RefusalError(
                 "ResourceAlreadyExistsException", "The specified log group already exists"
             )
         if len(self.groups) >= self.groups_max:
-            raise Refusal("LimitExceededException", "Resource limit exceeded.")
+            raise RefusalError("LimitExceededException", "Resource limit exceeded.")
         self.groups[name] = group
         return {}
 
@@ -312,7 +318,7 @@ class FakeCloudWatch:
         stream = rules.check_stream_name(body.get("logStreamName"))
         group = self._group(body.get("logGroupName"))
         if stream in group.streams:
-            raise Refusal("ResourceAlreadyExistsException", "The log stream already exists")
+            raise RefusalError("ResourceAlreadyExistsException", "The log stream already exists")
         group.streams[stream] = []
         return {}
 

@@ -1,7 +1,7 @@
 """
 What CloudWatch Logs accepts, rule by rule: limits, names, tags, retention, entity, refused events.
 
-Pure: a request's JSON and the time in, a Refusal or an answer out.  It does not share a line with the agent.
+Pure: a request's JSON and the time in, a RefusalError or an answer out.  It does not share a line with the agent.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ENTITY_TYPES = {
 }
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     def __init__(self, code: str, message: str, status: int = 400) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
@@ -50,8 +50,8 @@ class Group:
     kms_key_id: str | None = None
 
 
-def invalid(message: str) -> Refusal:
-    return Refusal("InvalidParameterException", message)
+def invalid(message: str) -> RefusalError:
+    return RefusalError("InvalidParameterException", message)
 
 
 def check_group_name(name: Any) -> str:
@@ -100,7 +100,7 @@ def check_events(events: Any, now_ms: int) -> None:
     for index, event in enumerate(events):
         timestamp, message = event.get("timestamp"), event.get("message")
         if set(event) != {"timestamp", "message"}:
-            raise Refusal("SerializationException", f"event {index} has other members")
+            raise RefusalError("SerializationException", f"event {index} has other members")
         if not isinstance(timestamp, int) or timestamp < 0:
             raise invalid(f"event {index}: timestamp {timestamp!r}")
         if not isinstance(message, str) or not message:

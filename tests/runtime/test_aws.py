@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from aiohttp import web
@@ -49,7 +49,7 @@ class Server:
         self.handler: Callable[[SignedRequest], web.Response] = lambda _request: web.Response()
         self.hang = False
 
-    async def __aenter__(self) -> Server:
+    async def __aenter__(self) -> Self:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             path, _, query = request.raw_path.partition("?")
             body = await request.read()
@@ -83,7 +83,7 @@ async def aws(monkeypatch):
     await made.close()
 
 
-def settings(url: str, **fields: object) -> AwsSettings:
+def settings(url: str, **fields: Any) -> AwsSettings:
     return AwsSettings(region=REGION, endpoint_url=url, **fields)
 
 

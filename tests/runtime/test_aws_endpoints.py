@@ -53,7 +53,8 @@ def test_hosts_are_those_of_the_sdk(service, region, variant):
     try:
         expected = provider(service).resolve_endpoint(**parameters).url
     except Exception as error:
-        pytest.skip(f"the SDK has none: {error}")
+        assert "does not support FIPS" in str(error)
+        return
     assert endpoint_for(service, region, **variant).url == expected
 
 

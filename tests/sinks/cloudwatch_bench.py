@@ -52,7 +52,12 @@ class CloudWatchBench:
         self.share = make_share()
         self.counters = Counters()
         self.told: list[tuple[str, str]] = []
-        known = {"group": GROUP, "stream": "{pod}", "format": "message", "request_timeout_s": 5.0}
+        known: dict[str, Any] = {
+            "group": GROUP,
+            "stream": "{pod}",
+            "format": "message",
+            "request_timeout_s": 5.0,
+        }
         self.settings = CloudWatchSettings(
             region=REGION, endpoint_url=fake.url, **(known | settings)
         )

@@ -4,6 +4,8 @@ The blackhole passes the contract of sinks; its delay and failures are visible i
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from agent.core import counters as metric
@@ -21,7 +23,7 @@ from tests.contract.sink import (
 
 
 class BlackholeBench:
-    def __init__(self, **settings: float) -> None:
+    def __init__(self, **settings: Any) -> None:
         self.clock = FastClock()
         self.resolve = RecordingResolve()
         self.share = make_share()

@@ -11,7 +11,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from tests.contract.sink import LONG_S, make_segment, running
-from tests.fakes.cloudwatch import REGION
+from tests.fakes.cloudwatch import REGION, FakeCloudWatch
 from tests.sinks.cloudwatch_bench import GROUP, CloudWatchBench, record, set_credentials
 
 
@@ -27,8 +27,13 @@ def moto():
     server.stop()
 
 
-class Moto:
+class Moto(FakeCloudWatch):
+    """
+    Only an address.
+    """
+
     def __init__(self, url: str) -> None:
+        super().__init__()
         self.url = url
 
 
@@ -48,7 +53,7 @@ async def test_lines_arrive_in_a_group_with_retention_and_tags(moto, monkeypatch
     assert (group["logGroupName"], group["retentionInDays"]) == (GROUP, 14)
     for stream in ("a", "b"):
         stored = []
-        token = {}
+        token: dict[str, str] = {}
         while True:
             page = logs.get_log_events(
                 logGroupName=GROUP, logStreamName=stream, startFromHead=True, **token
