@@ -51,7 +51,9 @@ def athena_ddl(
         raise _refused("date_first", date_first, "a day as yyyy-MM-dd")
     location = f"s3://{where.bucket}/{where.prefix}"
     properties = _projection(cluster, date_first) | {
-        "storage.location.template": location + "/".join(f"{item.name}=${{{item.name}}}" for item in PARTITIONS) + "/",
+        "storage.location.template": location
+        + "/".join(f"{item.name}=${{{item.name}}}" for item in PARTITIONS)
+        + "/",
         "classification": "parquet",
         "parquet.compression": "ZSTD",
     }

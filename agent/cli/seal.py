@@ -12,13 +12,17 @@ pyarrow costs 38–75 MB for ever in the process that imports it, so the agent s
 - Writes the manifest last, by rename, when all files are durable.  Run again, it does the same again:
   same keys, same rows.
 - Damaged frames are left out and named in the manifest; they do not stop the others.
+- Two of them never work in one directory: the child of an agent that was killed goes on for a while, and
+  the next agent's child waits for the lock on the directory until that one has ended.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -184,6 +188,11 @@ def seal(spec: SealSpec) -> SealManifest:
     """
     Write the window's Parquet files and its manifest into the spec's directory, whatever is there already.
     """
+    with _locked(spec.directory):
+        return _seal(spec)
+
+
+def _seal(spec: SealSpec) -> SealManifest:
     _clear(spec.directory)
     damage: list[Damage] = []
     ranges: list[tuple[str, int, int]] = []
@@ -238,6 +247,16 @@ def _blocks(spec: SealSpec) -> Iterator[tuple[StagedResource, StagedSegment, byt
             stop = start + block_bytes(segment.rows, segment.message_bytes)
             yield scanned.header.resources[segment.resource], segment, scanned.data[start:stop]
             start = stop
+
+
+@contextmanager
+def _locked(directory: str) -> Iterator[None]:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _clear(directory: str) -> None:

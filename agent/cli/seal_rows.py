@@ -9,7 +9,7 @@ index repeated by run length; nothing here looks at a single row.
 from __future__ import annotations
 
 from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Sequence
 
     from agent.sinks.staging import StagedResource, StagedSegment
+
+Value = TypeVar("Value", bound="Hashable")
 
 HOUR_NS = 3_600_000_000_000
 MILLISECOND_NS = 1_000_000
@@ -178,11 +180,11 @@ def _floor_divide(values: pa.Array, divisor: int) -> pa.Array:
     return pc.if_else(pc.less(values, pa.scalar(0, pa.int64())), below, pc.divide(values, by))
 
 
-def _coded(values: Sequence[Hashable]) -> tuple[list[Hashable], pa.Array]:
+def _coded(values: Sequence[Value]) -> tuple[list[Value], pa.Array]:
     """
     Return the different values, and the index of each of *values* among them.
     """
-    index: dict[Hashable, int] = {}
+    index: dict[Value, int] = {}
     codes = pa.array([index.setdefault(value, len(index)) for value in values], pa.int32())
     return list(index), codes
 

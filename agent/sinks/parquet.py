@@ -21,8 +21,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from agent.core import counters as metric
@@ -30,10 +28,9 @@ from agent.core.checkpoint import SinkRows, Transaction, Window
 from agent.core.errors import RetryError
 from agent.core.faults import point
 from agent.core.retry import Backoff
-from agent.sinks.parquet_recovery import StagingPaths, losses_of, recover
-from agent.sinks.parquet_s3 import S3Options, S3Store
+from agent.sinks.parquet_recovery import StagingPaths, recover, remove_file
 from agent.sinks.parquet_staging import StagingFile
-from agent.sinks.parquet_upload import DirectoryStore, wait_after
+from agent.sinks.parquet_upload import open_object_store, wait_after
 from agent.sinks.parquet_windows import Changes, SealedWindows
 from agent.sinks.protocol import Sink
 from agent.sinks.staging import encode_frame
@@ -46,9 +43,7 @@ if TYPE_CHECKING:
     from agent.core.checkpoint import RouteState, Store
     from agent.core.counters import Counters
     from agent.core.host import AwsClient, Host, Tasks
-    from agent.sinks.parquet_manifest import Damage
     from agent.sinks.parquet_settings import ParquetSettings
-    from agent.sinks.parquet_upload import ObjectStore
     from agent.sinks.protocol import Resolve
     from agent.sinks.staging import Frame
 
@@ -84,14 +79,9 @@ class ParquetSink(Sink):
         client: AwsClient | None,
     ) -> None:
         self.share = share
-        self._settings = settings
-        self._route = route
-        self._resolve = resolve
-        self._host = host
-        self._tasks = tasks
-        self._counters = counters
-        self._store = store
-        self._state = state
+        self._settings, self._route, self._state = settings, route, state
+        self._resolve, self._host, self._tasks = resolve, host, tasks
+        self._counters, self._store = counters, store
         self._paths = StagingPaths(state_dir, route)
         self._changes = Changes()
         self._sealed = SealedWindows(
@@ -101,7 +91,9 @@ class ParquetSink(Sink):
             host=host,
             store=store,
             counters=counters,
-            objects=self._object_store(client),
+            objects=open_object_store(
+                settings, client=client, host=host, counters=counters, route=route
+            ),
             changes=self._changes,
         )
         # In memory, not yet framed.
@@ -111,6 +103,7 @@ class ParquetSink(Sink):
         self._framing = False
         # The open window.  `_written` ≥ what `confirm` returned last ≥ `_committed`.
         self._file: StagingFile | None = None
+        self._next_file: StagingFile | None = None
         self._written = 0
         self._confirmed = 0
         self._committed = 0
@@ -135,9 +128,9 @@ class ParquetSink(Sink):
         """
         state, clock = self._state, self._host.clock
         now_ns = clock.now_ns()
-        found = await self._host.run_blocking(recover, self._paths, state, now_ns)
-        if found.damage:
-            await self._record_damage(found.window, found.length, found.damage)
+        found = await recover(
+            self._paths, state, host=self._host, store=self._store, counters=self._counters
+        )
         age_s = min(max(0.0, (now_ns - found.created_ns) / 1e9), self._settings.window_age_s)
         self._file = self._staging_file(found.window, found.length, found.created_ns)
         self._written = self._confirmed = self._committed = found.length
@@ -227,8 +220,9 @@ class ParquetSink(Sink):
         """
         Close the staging file, after the write that may be under way.
         """
-        if self._file is not None:
-            await self._host.run_blocking(self._file.close)
+        for file in (self._file, self._next_file):
+            if file is not None:
+                await self._host.run_blocking(file.close)
 
     @property
     def _disk_bytes(self) -> int:
@@ -336,7 +330,7 @@ class ParquetSink(Sink):
             if self._confirmed != self._committed:
                 return
             old = self._file
-            new = self._staging_file(old.window + 1, 0, now_ns)
+            new = self._next_file = self._staging_file(old.window + 1, 0, now_ns)
             if self._written > self._committed:
                 tail = await self._host.run_blocking(old.read, self._committed, self._written)
                 await self._host.run_blocking(new.append, tail)
@@ -362,23 +356,6 @@ class ParquetSink(Sink):
         self._sealed.add(window, resumed=False)
         await self._host.run_blocking(old.close)
         self._gauge()
-
-    async def _record_damage(self, window: int, length: int, damage: list[Damage]) -> None:
-        losses = losses_of(damage, window=window - 1)
-        now_ns = self._host.clock.now_ns()
-        await self._store.commit(
-            Transaction(self._route, now_ns, sink=SinkRows(window, length), losses=losses)
-        )
-        for loss in losses:
-            self._counters.add(metric.LOSSES, 1, self._route, loss.reason)
-        self._host.tell(
-            "staging_damaged",
-            f"staging of window {window - 1} failed its checksums: {len(losses)} byte ranges are lost and "
-            "recorded; check the disk of the state directory",
-            level="error",
-            route=self._route,
-        )
-        await self._host.run_blocking(_remove, self._paths.staging(window - 1))
 
     async def _until(self, done: Callable[[], bool], timeout_s: float) -> None:
         deadline = self._host.clock.monotonic() + timeout_s
@@ -411,35 +388,11 @@ class ParquetSink(Sink):
         path = self._paths.staging(window)
         return StagingFile(path, window=window, length=length, created_ns=created_ns)
 
-    def _object_store(self, client: AwsClient | None) -> ObjectStore:
-        settings = self._settings
-        where = settings.destination
-        if where.directory:
-            return DirectoryStore(where.directory, host=self._host)
-        assert client is not None, "an s3:// url needs a client"
-        options = S3Options(
-            bucket=where.bucket,
-            prefix=where.prefix,
-            storage_class=settings.storage_class,
-            sse=settings.sse,
-            kms_key_id=settings.kms_key_id,
-            multipart_bytes_min=settings.multipart_bytes_min,
-            part_bytes=settings.part_bytes,
-        )
-        return S3Store(
-            options, client=client, host=self._host, counters=self._counters, route=self._route
-        )
-
 
 def _number(window: Window) -> int:
     return window.number
 
 
-def _remove(path: str) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(path)
-
-
 def _discard(file: StagingFile) -> None:
     file.close()
-    _remove(file.path)
+    remove_file(file.path)

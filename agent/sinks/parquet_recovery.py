@@ -18,17 +18,20 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from agent.core import counters as metric
 from agent.core.batch import Loss, LossReason
+from agent.core.checkpoint import SinkRows, Transaction
 from agent.sinks.parquet_manifest import Damage, damage_of
-from agent.sinks.parquet_staging import sync_directory
+from agent.sinks.parquet_staging import make_directories, sync_directory
 from agent.sinks.staging import FILE_HEAD, encode_file_head, read_created_ns, scan
 
 if TYPE_CHECKING:
-    from agent.core.checkpoint import RouteState
-
-COPY_BYTES = 1 << 20
+    from agent.core.checkpoint import RouteState, Store
+    from agent.core.counters import Counters
+    from agent.core.host import Host
 
 
 class StagingPaths(NamedTuple):
@@ -71,26 +74,40 @@ class Recovered(NamedTuple):
     damage: list[Damage]
 
 
-def recover(paths: StagingPaths, state: RouteState, now_ns: int) -> Recovered:
+async def recover(
+    paths: StagingPaths, state: RouteState, *, host: Host, store: Store, counters: Counters
+) -> Recovered:
     """
-    Bring the directories to what *state* says; blocks on the disk.
+    Bring the directories to what *state* says, and record what is lost.
+    """
+    now_ns = host.clock.now_ns()
+    found = await host.run_blocking(_recover, paths, state, now_ns)
+    if not found.damage:
+        return found
+    damaged = found.window - 1
+    losses = losses_of(found.damage, window=damaged)
+    # The store learns of the new open window and of the losses at once, before anything is appended.
+    sink = SinkRows(found.window, found.length)
+    await store.commit(Transaction(paths.route, now_ns, sink=sink, losses=losses))
+    for loss in losses:
+        counters.add(metric.LOSSES, 1, paths.route, loss.reason)
+    host.tell(
+        "staging_damaged",
+        f"staging of window {damaged} failed its checksums: {len(losses)} byte ranges are lost and "
+        "recorded; check the disk of the state directory",
+        level="error",
+        route=paths.route,
+    )
+    await host.run_blocking(remove_file, paths.staging(damaged))
+    return found
 
-    Where there is damage, the store must learn of the new open window before anything is appended.
+
+def remove_file(path: str) -> None:
     """
-    numbers = [window.number for window in state.windows]
-    window = state.sink.window if state.sink is not None else max(numbers, default=-1) + 1
-    length = state.sink.staging_length if state.sink is not None else 0
-    kept = {paths.staging(item.number) for item in state.windows if not item.objects}
-    if length:
-        kept.add(paths.staging(window))
-    for directory in (paths.staging_directory, paths.sealed_directory):
-        os.makedirs(directory, exist_ok=True)
-        sync_directory(os.path.dirname(directory))
-    _remove_others(paths.staging_directory, kept)
-    _remove_others(paths.sealed_directory, {paths.sealed(number) for number in numbers})
-    if not length:
-        return Recovered(window, 0, now_ns, [])
-    return _recover_open(paths, window, length, now_ns)
+    Remove *path* if it is there.
+    """
+    with suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def losses_of(damage: list[Damage], *, window: int) -> list[Loss]:
@@ -115,6 +132,22 @@ def losses_of(damage: list[Damage], *, window: int) -> list[Loss]:
         )
         for item in damage
     ]
+
+
+def _recover(paths: StagingPaths, state: RouteState, now_ns: int) -> Recovered:
+    numbers = [window.number for window in state.windows]
+    window = state.sink.window if state.sink is not None else max(numbers, default=-1) + 1
+    length = state.sink.staging_length if state.sink is not None else 0
+    kept = {paths.staging(item.number) for item in state.windows if not item.objects}
+    if length:
+        kept.add(paths.staging(window))
+    for directory in (paths.staging_directory, paths.sealed_directory):
+        make_directories(directory)
+    _remove_others(paths.staging_directory, kept)
+    _remove_others(paths.sealed_directory, {paths.sealed(number) for number in numbers})
+    if not length:
+        return Recovered(window, 0, now_ns, [])
+    return _recover_open(paths, window, length, now_ns)
 
 
 def _recover_open(paths: StagingPaths, window: int, length: int, now_ns: int) -> Recovered:
@@ -148,8 +181,7 @@ def _copy_ranges(
         length = FILE_HEAD.size
         for start, stop in ranges:
             source.seek(start)
-            for at in range(start, stop, COPY_BYTES):
-                target.write(source.read(min(COPY_BYTES, stop - at)))
+            target.write(source.read(stop - start))
             length += stop - start
         target.flush()
         os.fsync(target.fileno())

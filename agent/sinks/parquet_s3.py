@@ -13,7 +13,7 @@ written beside the file before the first part, so that the next start can abort 
 |---|---|
 | 412 PreconditionFailed | the object is there: an earlier attempt of ours succeeded |
 | 409 ConditionalRequestConflict | somebody deletes or writes the key right now: Put again; Multipart anew from Create |
-| 404 NoSuchUpload, 400 InvalidPart… | the upload ended or lost parts: anew from Create, whose Complete may then answer 412 |
+| 404 NoSuchUpload, 400 InvalidPart… | the upload ended or lost parts: anew from Create (and then 412, perhaps) |
 | 503 SlowDown, 429 | less, please |
 | 500, 502, 503, 504, 400 RequestTimeout, BadDigest, IncompleteBody | try again |
 | 401, 403, 404 NoSuchBucket, 301, 501 and every other 4xx | a person must act: try again slowly |

@@ -91,7 +91,6 @@ class StagingFile:
                 self._fd = -1
 
     def _open(self) -> int:
-        os.makedirs(os.path.dirname(self.path), exist_ok=True)
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         os.ftruncate(fd, self.length)
         return fd
@@ -106,6 +105,22 @@ def sync_directory(path: str) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def make_directories(directory: str) -> None:
+    """
+    Create *directory* and make its new ancestors' names durable.
+    """
+    missing: list[str] = []
+    while not os.path.isdir(directory):
+        missing.append(directory)
+        directory = os.path.dirname(directory)
+    for path in reversed(missing):
+        try:
+            os.mkdir(path)
+        except FileExistsError:
+            continue
+        sync_directory(os.path.dirname(path))
 
 
 def _write_all(fd: int, encoded: bytes, position: int) -> None:

@@ -28,7 +28,7 @@ from agent.core.errors import RetryError, StopError
 from agent.core.faults import point
 from agent.core.retry import Backoff
 from agent.sinks.parquet_manifest import MANIFEST_NAME, SPEC_NAME, SealManifest, SealSpec
-from agent.sinks.parquet_recovery import losses_of
+from agent.sinks.parquet_recovery import losses_of, remove_file
 from agent.sinks.parquet_upload import Upload, wait_after
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class SealedWindows:
             await self._record(windows_gone=[window.number], losses=losses)
             self._set(None, window.number)
         point("manifest_committed")
-        await self._host.run_blocking(_remove_file, self._paths.staging(window.number))
+        await self._host.run_blocking(remove_file, self._paths.staging(window.number))
         if not objects:
             await self._host.run_blocking(_remove_directory, self._paths.sealed(window.number))
 
@@ -233,7 +233,6 @@ class SealedWindows:
             for index, (_, _, _, confirmed) in enumerate(self._windows[number].objects):
                 if not confirmed and (number, index) not in self._uploading:
                     return number, index
-        # All confirmed, but the run before ended before it could say so.
         return None
 
     async def _upload(self, number: int, index: int) -> None:
@@ -276,7 +275,7 @@ class SealedWindows:
             )
             self._set(window)
         point("object_recorded")
-        await self._host.run_blocking(_remove_file, os.path.join(self._paths.state_dir, path))
+        await self._host.run_blocking(remove_file, os.path.join(self._paths.state_dir, path))
         await self.forget(number)
 
     async def forget(self, number: int) -> None:
@@ -374,11 +373,6 @@ def _write_spec(path: str, spec: SealSpec) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "wb") as file:
         file.write(msgspec.json.encode(spec))
-
-
-def _remove_file(path: str) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(path)
 
 
 def _remove_directory(path: str) -> None:

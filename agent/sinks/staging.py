@@ -207,7 +207,7 @@ def encode_frame(segments: Sequence[Segment]) -> Frame:
         )
         size = block_bytes(staged.rows, message_bytes)
         padding = size - block_bytes_exact(staged.rows, message_bytes)
-        for part in (
+        parts = (
             staged.time_ns,
             staged.offset,
             bytes(_ENDS_BYTES),
@@ -215,8 +215,8 @@ def encode_frame(segments: Sequence[Segment]) -> Frame:
             staged.flags,
             staged.messages,
             bytes(padding),
-        ):
-            compressed.append(compressor.compress(part))
+        )
+        compressed += [compressor.compress(part) for part in parts]
         data_bytes += size
     compressed.append(compressor.flush())
     header = _header_encoder.encode(FrameHeader(tuple(resource_rows), tuple(segment_rows)))
@@ -313,10 +313,16 @@ def _text(text: str) -> str:
 def _earlier(segment: Segment) -> tuple[str, ...]:
     if not segment.earlier_file_ids:
         return ()
-    columns = segment.columns
-    assert columns is not None
-    ids = segment.earlier_file_ids
-    return tuple(ids.get(columns.earlier_generation(stream), "") for stream in range(STREAM_COUNT))
+    return tuple(_earlier_file_id(segment, stream) for stream in range(STREAM_COUNT))
+
+
+def _earlier_file_id(segment: Segment, stream: int) -> str:
+    assert segment.columns is not None
+    try:
+        generation = segment.columns.earlier_generation(stream)
+    except ValueError:  # No row of this stream began earlier.
+        return ""
+    return segment.earlier_file_ids[generation]
 
 
 def _assemble(header: bytes, data: bytes, data_bytes: int) -> bytes:
@@ -376,4 +382,6 @@ def _frame_follows(fd: int, position: int, available: int) -> bool:
     if position + FRAME_HEAD.size + header_length + data_length > available:
         return False
     packed = os.pread(fd, header_length, position + FRAME_HEAD.size)
-    return isal_zlib.crc32(packed, isal_zlib.crc32(head[: FRAME_LENGTHS.size])) == header_crc
+    found: int = isal_zlib.crc32(packed, isal_zlib.crc32(head[: FRAME_LENGTHS.size]))
+    found: int = isal_zlib.crc32(packed, isal_zlib.crc32(head[: FRAME_LENGTHS.size]))
+    return found == header_crc

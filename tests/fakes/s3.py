@@ -17,13 +17,13 @@ import hashlib
 import zlib
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 from xml.etree import ElementTree as ET
 
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
 PART_BYTES_MIN = 5 * 1024 * 1024
 PARTS_MAX = 10_000
@@ -39,10 +39,8 @@ CONFLICT = (409, "ConditionalRequestConflict")
 #: The error comes in the body of a 200, as S3 does it for a slow Complete.
 LATE_ERROR = (200, "InternalError")
 
-Fault = "str | tuple[int, str]"
 
-
-class S3Refusal(Exception):
+class S3Refusal(Exception):  # noqa: N818 - an answer
     """
     An error answer.
     """
@@ -104,7 +102,7 @@ class FakeS3:
         """
         return sum(1 for name, _ in self.requests if name == operation)
 
-    async def __aenter__(self) -> FakeS3:
+    async def __aenter__(self) -> Self:
         application = web.Application(client_max_size=1 << 30)
         application.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
@@ -220,7 +218,9 @@ class FakeS3:
         self._check_condition(request, key)
         self.objects[key] = StoredObject(whole, upload.headers, parts=len(bodies))
         del self.uploads[request.query["uploadId"]]
-        return _xml(f"<CompleteMultipartUploadResult xmlns='{NAMESPACE}'><Key>{key}</Key></CompleteMultipartUploadResult>")
+        return _xml(
+            f"<CompleteMultipartUploadResult xmlns='{NAMESPACE}'><Key>{key}</Key></CompleteMultipartUploadResult>"
+        )
 
     def _abort(self, request: web.Request, key: str, body: bytes) -> web.Response:
         self._upload(request, key)

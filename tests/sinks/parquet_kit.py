@@ -39,6 +39,7 @@ ROUTE, NODE, CLUSTER = "archive", "ip-10-0-0-1", "prod"
 #: 2026-11-22 09:59:55 UTC: a segment of ten rows a second apart crosses the hour.
 START_NS = 1_795_341_595 * 10**9
 ROW_BYTES = 100
+ROWS = 200
 
 
 class Crash(Exception):  # noqa: N818 - not an error of the product
@@ -248,7 +249,7 @@ class Kit:
         at = self.store.state.cursors.get("log", cursor_at(0, 0))[0].offset
         resolve = Resolve(at)
         aws = Aws(clock=self.host.clock)  # type: ignore[arg-type]
-        client = None
+        client: AwsClient | None = None
         if self.s3 is not None:
             client = aws.client("s3", AwsSettings(endpoint_url=self.s3.url, region="eu-central-1"))
         try:
@@ -282,7 +283,9 @@ class Kit:
         self.export()
         if not self.target.exists():
             return []
-        found = ds.dataset(self.target, format="parquet", partitioning="hive", exclude_invalid_files=True).to_table()
+        found = ds.dataset(
+            self.target, format="parquet", partitioning="hive", exclude_invalid_files=True
+        ).to_table()
         numbers = [offset // ROW_BYTES for offset in found.column("offset").to_pylist()]
         for number, row in zip(numbers, found.to_pylist(), strict=True):
             assert row["message"] == message_of(number)
@@ -315,4 +318,14 @@ def read_parquet(directory: Path) -> pa.Table:
     """
     Return all rows below *directory*, with their partition columns.
     """
-    return ds.dataset(directory, format="parquet", partitioning="hive", exclude_invalid_files=True).to_table()
+    return ds.dataset(
+        directory, format="parquet", partitioning="hive", exclude_invalid_files=True
+    ).to_table()
+
+
+def small_windows(kit: Kit) -> Kit:
+    """
+    Make *kit* close a window at every checkpoint that finds something in it.
+    """
+    object.__setattr__(kit.settings, "window_bytes_max", 1)
+    return kit

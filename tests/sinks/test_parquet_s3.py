@@ -14,8 +14,9 @@ from agent.core.aws import AwsSettings
 from agent.core.counters import Counters
 from agent.core.errors import RetryError
 from agent.runtime.aws import Aws
+from agent.sinks.parquet_directory import DirectoryStore
 from agent.sinks.parquet_s3 import UPLOAD_ID_SUFFIX, S3Options, S3Store
-from agent.sinks.parquet_upload import DirectoryStore, Upload
+from agent.sinks.parquet_upload import Upload
 from tests.fakes.s3 import (
     ACCESS_DENIED,
     CONFLICT,
@@ -243,7 +244,9 @@ async def test_a_missing_bucket_is_named(bench: Bench) -> None:
     """
     The text says what, where and what to do.
     """
-    with pytest.raises(RetryError, match=r"s3://nowhere/p/.*NoSuchBucket.*create the bucket") as caught:
+    with pytest.raises(
+        RetryError, match=r"s3://nowhere/p/.*NoSuchBucket.*create the bucket"
+    ) as caught:
         await bench.store(bucket="nowhere").put(bench.upload(10))
     assert caught.value.slow
 

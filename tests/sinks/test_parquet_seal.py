@@ -255,9 +255,7 @@ def test_row_groups_are_bounded(tmp_path: Path) -> None:
     assert pq.ParquetFile(path).metadata.num_row_groups > 3
 
 
-def test_more_partitions_than_open_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_partitions_than_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     A window of many hours is read several times, with few files open and little in memory.
     """

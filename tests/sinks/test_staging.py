@@ -5,6 +5,7 @@ The staging format: what is written is read, what is damaged is named.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -172,7 +173,7 @@ def test_a_flipped_bit_costs_at_most_what_it_must(
     intact = {bytes(block_of(segment)) for segment in segments}
     found = list(scan(str(path), file.length))
     assert found[0].start == FILE_HEAD.size
-    assert all(one.stop == two.start for one, two in zip(found, found[1:], strict=False))
+    assert all(one.stop == two.start for one, two in pairwise(found))
     assert found[-1].stop == file.length
     good = [item for item in found if item.data is not None]
     assert {bytes(item.data or b"") for item in good} <= intact
