@@ -113,9 +113,14 @@ class Response(Protocol):
     An HTTP response, read whole.
     """
 
-    status: int
-    headers: Mapping[str, str]  # lower-case names
-    body: bytes
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """With lower-case names."""
+
+    @property
+    def body(self) -> bytes: ...
 
 
 class AwsClient(Protocol):
