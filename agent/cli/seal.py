@@ -297,7 +297,3 @@ def _key(item: SealedObject) -> str:
 
 def _pending_bytes(file: PartitionFile) -> int:
     return file.pending_bytes
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -313,16 +313,12 @@ def _text(text: str) -> str:
 def _earlier(segment: Segment) -> tuple[str, ...]:
     if not segment.earlier_file_ids:
         return ()
-    return tuple(_earlier_file_id(segment, stream) for stream in range(STREAM_COUNT))
-
-
-def _earlier_file_id(segment: Segment, stream: int) -> str:
-    assert segment.columns is not None
-    try:
-        generation = segment.columns.earlier_generation(stream)
-    except ValueError:  # No row of this stream began earlier.
-        return ""
-    return segment.earlier_file_ids[generation]
+    columns, file_ids = segment.columns, segment.earlier_file_ids
+    assert columns is not None
+    # -1, of a stream without such a row, is in no table.
+    return tuple(
+        file_ids.get(columns.earlier_generation(stream), "") for stream in range(STREAM_COUNT)
+    )
 
 
 def _assemble(header: bytes, data: bytes, data_bytes: int) -> bytes:
@@ -382,6 +378,5 @@ def _frame_follows(fd: int, position: int, available: int) -> bool:
     if position + FRAME_HEAD.size + header_length + data_length > available:
         return False
     packed = os.pread(fd, header_length, position + FRAME_HEAD.size)
-    found: int = isal_zlib.crc32(packed, isal_zlib.crc32(head[: FRAME_LENGTHS.size]))
     found: int = isal_zlib.crc32(packed, isal_zlib.crc32(head[: FRAME_LENGTHS.size]))
     return found == header_crc

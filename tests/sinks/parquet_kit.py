@@ -6,6 +6,7 @@ A route in miniature around the Parquet sink: rows with known numbers, checkpoin
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import time
 from contextlib import suppress
@@ -96,7 +97,7 @@ class TestHost:
         assert arguments[0] == "seal"
         if self.child_exits:
             return self.child_exits.pop(0), "scripted"
-        code = await self.run_blocking(seal.main, list(arguments[1:]))
+        code = await self.run_blocking(seal.main, argparse.Namespace(spec=arguments[1]))
         return code, ""
 
     @property
@@ -248,7 +249,7 @@ class Kit:
         """
         at = self.store.state.cursors.get("log", cursor_at(0, 0))[0].offset
         resolve = Resolve(at)
-        aws = Aws(clock=self.host.clock)  # type: ignore[arg-type]
+        aws = Aws(clock=self.host.clock)
         client: AwsClient | None = None
         if self.s3 is not None:
             client = aws.client("s3", AwsSettings(endpoint_url=self.s3.url, region="eu-central-1"))

@@ -97,7 +97,7 @@ async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIATEST")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     host = TestHost()
-    aws = Aws(clock=host.clock)  # type: ignore[arg-type]
+    aws = Aws(clock=host.clock)
     async with FakeS3(part_bytes_min=PART) as s3:
         yield Bench(s3, aws, host, tmp_path / "x.parquet")
         await aws.close()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -300,7 +301,7 @@ def test_the_child_is_a_process_of_its_own(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, [segment(pod="p", file=1, start=0, times=[START_NS] * 5)])
     spec_path = tmp_path / "spec.json"
     spec_path.write_bytes(msgspec.json.encode(spec))
-    command = [sys.executable, "-m", "agent.cli.seal", str(spec_path)]
+    command = [sys.executable, "-m", "agent", "seal", str(spec_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     encoded = (tmp_path / "sealed" / MANIFEST_NAME).read_bytes()
@@ -320,13 +321,13 @@ def test_what_cannot_be_done_is_an_exit_code_and_a_sentence(
     spec_path = tmp_path / "spec.json"
     broken = msgspec.structs.replace(spec, directory=str(tmp_path / "nowhere"))
     spec_path.write_bytes(msgspec.json.encode(broken))
-    assert seal.main([str(spec_path)]) == 1
+    assert seal.main(argparse.Namespace(spec=str(spec_path))) == 1
     assert "cannot be sealed" in capsys.readouterr().err
     staged = bytearray((tmp_path / "0.staging").read_bytes())
     staged[7] = 9
     (tmp_path / "0.staging").write_bytes(staged)
     spec_path.write_bytes(msgspec.json.encode(spec))
-    assert seal.main([str(spec_path)]) == 70
+    assert seal.main(argparse.Namespace(spec=str(spec_path))) == 70
     assert "version 9" in capsys.readouterr().err
 
 
