@@ -99,6 +99,8 @@ class Discovery:
         self._homes: dict[str, dict[str, str]] = {}
         #: Live files that are symbolic links to files elsewhere: key → (directory, name).
         self._links: dict[str, tuple[str, str]] = {}
+        #: Links to files that are followed by their own path anyway.
+        self._aliases: set[str] = set()
 
     def scan(
         self,
@@ -115,6 +117,8 @@ class Discovery:
         """
         scan = Scan()
         run = _Run(self, scan, scope, dirty, now_ns, known, open_max)
+        if scope is Scope.ALL:
+            self._aliases.clear()
         for root, places in self._globs.roots.items():
             run.walk(root, places, 0)
         for key in [key for key in self._links if scope is Scope.ALL]:
@@ -185,10 +189,14 @@ class Discovery:
         if not self._globs.wants(directory.path, directory.places, live):
             return None
         key = posixpath.join(directory.path, live)
-        if key in self._links:
+        if key in self._links or key in self._aliases:
             return None  # Its files are elsewhere.
-        home = posixpath.join(self._disk.resolve(directory.path), live)
-        if self._disk.resolve(key) != home:
+        real = self._disk.resolve(key)
+        if real != posixpath.join(self._disk.resolve(directory.path), live):
+            home, name = posixpath.split(real)
+            if self._globs.wants(home, self._globs.places_of(home), name):
+                self._aliases.add(key)
+                return None
             self._follow_link(key)
             if key in self._links:
                 return None

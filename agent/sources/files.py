@@ -332,6 +332,8 @@ class Files:
             now = clock.monotonic()
             log.observe(family, self.host.disk, now=now, now_ns=clock.now_ns())
             log.chain.settle(now)
+            if self.frozen:
+                log.chain.freeze()
             self._activate(log)
             self._notify(log)
         for opened in scan.opened.values():

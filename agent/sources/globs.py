@@ -30,16 +30,14 @@ class Globs:
         self._parts: list[list[re.Pattern[str] | None]] = []
         #: Longest literal directories, with the places that the patterns have there.
         self.roots: dict[str, Places] = {}
-        self._excluded = [_whole_path(pattern) for pattern in exclude]
+        self._excluded = [_components(pattern.split("/")[1:]) for pattern in exclude]
         for number, pattern in enumerate(patterns):
             components = pattern.split("/")[1:]
             literal = 0
             while literal < len(components) - 1 and not _MAGIC.search(components[literal]):
                 literal += 1
             root = "/" + "/".join(components[:literal])
-            self._parts.append(
-                [None if part == "**" else re.compile(fnmatch.translate(part)) for part in components]
-            )
+            self._parts.append(_components(components))
             places = self._closed({(number, literal)})
             self.roots[root] = self.roots.get(root, frozenset()) | places
 
@@ -57,6 +55,21 @@ class Globs:
                 reached.add((pattern, index + 1))
         return self._closed(reached)
 
+    def places_of(self, directory: str) -> Places:
+        """
+        Return the places that the patterns have in *directory*, by its path alone.
+        """
+        found: set[tuple[int, int]] = set()
+        for root, places in self.roots.items():
+            prefix = root.rstrip("/") + "/"
+            if directory == root:
+                found |= places
+            elif directory.startswith(prefix):
+                for name in directory[len(prefix) :].split("/"):
+                    places = self.enter(places, name)  # noqa: PLW2901 - walks down from the root
+                found |= places
+        return frozenset(found)
+
     def wants(self, directory: str, places: Places, name: str) -> bool:
         """
         Whether the file *name* in *directory* matches.
@@ -65,8 +78,8 @@ class Globs:
             parts = self._parts[pattern]
             part = parts[index]
             if part is not None and index == len(parts) - 1 and part.match(name):
-                path = f"{directory.rstrip('/')}/{name}"
-                return not any(excluded.match(path) for excluded in self._excluded)
+                path = [*directory.strip("/").split("/"), name]
+                return not any(_matches(excluded, path) for excluded in self._excluded)
         return False
 
     def _closed(self, places: set[tuple[int, int]]) -> Places:
@@ -79,12 +92,14 @@ class Globs:
         return frozenset(closed)
 
 
-def _whole_path(pattern: str) -> re.Pattern[str]:
-    parts = []
-    for part in pattern.split("/"):
-        if part == "**":
-            parts.append(".*")
-        else:
-            body = fnmatch.translate(part).removeprefix("(?s:").removesuffix(r")\Z")
-            parts.append(f"(?:(?!/){body})".replace(".*", "[^/]*"))
-    return re.compile("/".join(parts) + r"\Z", re.DOTALL)
+def _components(parts: list[str]) -> list[re.Pattern[str] | None]:
+    return [None if part == "**" else re.compile(fnmatch.translate(part)) for part in parts]
+
+
+def _matches(pattern: list[re.Pattern[str] | None], path: list[str]) -> bool:
+    if not pattern:
+        return not path
+    part = pattern[0]
+    if part is None:
+        return any(_matches(pattern[1:], path[skip:]) for skip in range(len(path) + 1))
+    return bool(path) and bool(part.match(path[0])) and _matches(pattern[1:], path[1:])
