@@ -57,7 +57,7 @@ class Directory:
     depth: int
     mtime_ns: int = -1
     children: set[str] = field(default_factory=set)
-    watched: bool = False
+    real: str = ""
 
 
 @dataclass(slots=True)
@@ -116,21 +116,36 @@ class Discovery:
         may stay open.
         """
         scan = Scan()
-        run = _Run(self, scan, scope, dirty, now_ns, known, open_max)
+        run = _Run(self, scan, scope, now_ns, known, open_max)
         if scope is Scope.ALL:
             self._aliases.clear()
+            for key in list(self._links):
+                self._follow_link(key)
+        else:
+            for directory in self._due(scope, dirty):
+                if directory.path in self.directories and directory.path not in run.visited:
+                    run.walk(directory.path, directory.places, directory.depth)
         for root, places in self._globs.roots.items():
-            run.walk(root, places, 0)
-        for key in [key for key in self._links if scope is Scope.ALL]:
-            self._follow_link(key)
-        for home in {home for home, _ in self._links.values()} - self.directories.keys():
-            self.directories[home] = Directory(home, frozenset(), 0)
-            scan.directories_new.append(home)
-            run.visit(self.directories[home])
-        for directory in list(self.directories.values()):
-            if not directory.places and directory.path not in run.visited:
-                run.visit(directory)
+            if scope is Scope.ALL or root not in self.directories:
+                run.walk(root, places, 0)
+        homes = {home for home, _ in self._links.values()}
+        for home in homes if scope is Scope.ALL else homes - self.directories.keys():
+            if home not in run.visited:
+                run.walk(home, frozenset(), 0)
         return scan
+
+    def _due(self, scope: Scope, dirty: set[str]) -> list[Directory]:
+        if scope is Scope.DIRTY:
+            return [self.directories[path] for path in dirty if path in self.directories]
+        stat_of = self._disk.stat
+        due = []
+        for path, directory in self.directories.items():
+            try:
+                if stat_of(path).st_mtime_ns != directory.mtime_ns or path in dirty:
+                    due.append(directory)
+            except OSError:
+                due.append(directory)
+        return due
 
     def home_of(self, key: str) -> str:
         """
@@ -192,7 +207,9 @@ class Discovery:
         if key in self._links or key in self._aliases:
             return None  # Its files are elsewhere.
         real = self._disk.resolve(key)
-        if real != posixpath.join(self._disk.resolve(directory.path), live):
+        if not directory.real:
+            directory.real = self._disk.resolve(directory.path)
+        if real != posixpath.join(directory.real, live):
             home, name = posixpath.split(real)
             if self._globs.wants(home, self._globs.places_of(home), name):
                 self._aliases.add(key)
@@ -214,7 +231,6 @@ class _Run:
         discovery: Discovery,
         scan: Scan,
         scope: Scope,
-        dirty: set[str],
         now_ns: int,
         known: Mapping[tuple[int, int], Sighting],
         open_max: int,
@@ -223,12 +239,14 @@ class _Run:
         self._discovery = discovery
         self._scan = scan
         self._scope = scope
-        self._dirty = dirty
         self._now_ns = now_ns
         self._known = known
         self._open_max = open_max
 
     def walk(self, path: str, places: Places, depth: int) -> None:
+        """
+        List a directory and those below it that are new, or all of them.
+        """
         directory = self._discovery.directories.get(path)
         if directory is None:
             directory = Directory(path, places, depth)
@@ -238,29 +256,26 @@ class _Run:
         globs = self._discovery._globs
         for child in sorted(directory.children):
             below = globs.enter(directory.places, child)
-            if below and depth < DEPTH_MAX:
-                self.walk(posixpath.join(path, child), below, depth + 1)
+            if not below or depth >= DEPTH_MAX:
+                continue
+            child_path = posixpath.join(path, child)
+            if self._scope is Scope.ALL or child_path not in self._discovery.directories:
+                self.walk(child_path, below, depth + 1)
 
     def visit(self, directory: Directory) -> bool:
         """
-        List the directory if its turn has come; False if it is not there.
+        List the directory; False if it cannot be.
         """
         directories = self._discovery.directories
         path = directory.path
         self.visited.add(path)
-        new = directory.path not in directories or directory.mtime_ns == -1
-        if not new and path not in self._dirty and self._scope is Scope.DIRTY:
-            return True
         try:
             mtime_ns = self._discovery._disk.stat(path).st_mtime_ns
-            same = mtime_ns == directory.mtime_ns
-            if same and path not in self._dirty and self._scope is not Scope.ALL:
-                return True
             listing, mtime_ns = self._list(path, mtime_ns)
         except OSError as error:
             if error.errno not in _GONE:
                 self._scan.errors.append((path, error))
-                return path in directories
+                return False
             self._gone(path)
             return False
         if path not in directories:

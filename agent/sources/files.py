@@ -113,10 +113,14 @@ class Files:
         now_ns = clock.now_ns()
         for log in list(self._active.values()):
             self._poll(log, now, now_ns)
-        if scope not in (None, Scope.DIRTY):
+        if scope in (Scope.CHANGED, Scope.ALL):
             for log in list(self.logs.values()):
-                if log.key not in self._active:
+                if log.key not in self._active and (scope is Scope.ALL or not log.watched):
                     self._poll(log, now, now_ns)
+            # A soft limit: a file that a route has yet to read is opened beyond it, or a route that
+            # stands still would keep the others from reading.
+            while self.open_count > self.settings.open_files_max and self.make_room():
+                pass
         for reader in self._readers.values():
             reader.tick(now)
 
@@ -414,7 +418,7 @@ class Files:
             if any(generation.state is State.CUT for generation in chain.generations):
                 self._dirty.add(log.home)
         if changed:
-            self._active[log.key] = log
+            self._activate(log)
             self._notify(log)
         elif chain.settled and now - log.quiet_since >= self.settings.idle_after_s:
             self._rest(log)
@@ -437,6 +441,7 @@ class Files:
             self._without_watches(error)
         else:
             self._by_watch[path] = log.key
+            log.watched = True
             # A write between the last look and the watch is in the size by now.
             clock = self.host.clock
             if log.poll(self.host.disk, now=clock.monotonic(), now_ns=clock.now_ns()):
@@ -445,6 +450,7 @@ class Files:
 
     def _activate(self, log: FollowedLog) -> None:
         log.quiet_since = self.host.clock.monotonic()
+        log.watched = False
         self._active[log.key] = log
 
     def _notify(self, log: FollowedLog) -> None:

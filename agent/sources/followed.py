@@ -58,7 +58,7 @@ class FollowedLog:
         "quiet_since",
         "resource",
         "sightings",
-        "wanted",
+        "watched",
     )
 
     def __init__(self, key: str, *, chain: Chain, resource: Resource, existed: bool) -> None:
@@ -77,8 +77,8 @@ class FollowedLog:
         self.passed: dict[str, int] = {}
         self.marks: deque[Mark] = deque()
         self.quiet_since = 0.0
-        #: Some route reads it.
-        self.wanted = True
+        #: A one-shot watch waits for its next write.
+        self.watched = False
 
     # -- looking ------------------------------------------------------------------------------
 

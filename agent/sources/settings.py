@@ -75,7 +75,7 @@ class FilesSettings:
     open_files_max: Annotated[
         int,
         Meta(
-            description="Descriptors held; past it, files that are read to their end are closed and opened again when they grow.",
+            description="Descriptors held; past it, files that are read to their end are closed, and opened again when they grow.",
             ge=8,
         ),
     ] = 8192
