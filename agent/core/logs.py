@@ -259,7 +259,7 @@ class Chain:
                 continue
             if self._is_same(generation, sighting):
                 return generation
-            if generation.held or generation.state is State.LIVE:
+            if generation.held or (generation.state is State.LIVE and generation.head):
                 self.overwritten(generation, now=now)
             else:
                 # While nobody looked.  The inode leads elsewhere now; a name may still lead to it.
@@ -270,6 +270,8 @@ class Chain:
     def _is_same(self, generation: Generation, sighting: Sighting) -> bool:
         if sighting.unreadable:
             return True
+        if not generation.head and not generation.held:
+            return self._may_be(generation, sighting)
         if generation.head and not generation.same_head(sighting):
             return False
         if sighting.parts.compressed:
@@ -277,6 +279,18 @@ class Chain:
         # A file can be shorter than what was synced of a cursor after a power loss, only then.
         known = generation.available if generation.readable else generation.size
         return sighting.size >= known or (self._rebooted and not generation.held)
+
+    def _may_be(self, generation: Generation, sighting: Sighting) -> bool:
+        """
+        Whether an inode alone can tell that a file of which no first line was seen is still the same.
+        """
+        if sighting.parts.compressed or sighting.size < generation.size:
+            return False
+        if sighting.parts.is_live and generation.state is not State.LIVE:
+            return False  # Its inode was reused: writers do not go back to a renamed file.
+        if generation.state is State.SEALED and sighting.size != generation.size:
+            return False
+        return not any(other.head and other.same_head(sighting) for other in self.generations)
 
     def _by_head(
         self, sighting: Sighting, index: int, placed: dict[int, Generation]

@@ -49,6 +49,7 @@ class Machine(RuleBasedStateMachine):
         self.rotations = 0
         self.writer: File | None = None
         self.create()
+        self.cursor = (0, 0)
         self.restart()
         self.written: list[bytes] = []  # of the current history, by line
         self.delivered = bytearray()
@@ -137,8 +138,8 @@ class Machine(RuleBasedStateMachine):
         rows = [item.row(LIVE) for item in chain.generations if item.head] if chain else []
         self.held: dict[int, File] = {}
         self.chain = Chain(LIVE, seed=LIVE, rows=rows, grace_s=GRACE_S)
-        if chain is None:
-            self.place = (0, 0)
+        # A cursor is only in what has a head: nothing was read of the rest.
+        self.place = self.cursor
 
     @rule(hold=booleans())
     def agent_restarts(self, hold: bool) -> None:
@@ -225,7 +226,7 @@ class Machine(RuleBasedStateMachine):
         assert generation is not None
         if step is Step.LOSE:
             self.covered.append((number, offset, generation.size))
-            self.place = (number, generation.size)
+            self.place = self.cursor = (number, generation.size)
             return True
         data = self.data_of(generation)
         if data is None:
@@ -236,6 +237,8 @@ class Machine(RuleBasedStateMachine):
         self.delivered += data[offset : generation.available]
         self.place = (number, min(len(data), generation.available))
         self.covered.append((number, offset, self.place[1]))
+        if generation.head:
+            self.cursor = self.place
         return self.place[1] > offset
 
     def data_of(self, generation: Generation) -> bytearray | None:
