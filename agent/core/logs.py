@@ -126,7 +126,11 @@ class Chain:
             return self._step_on(number)
         if generation.state is State.CUT:
             return Step.WAIT
-        if offset < generation.available and generation.readable and generation.state is not State.LOST:
+        if (
+            offset < generation.available
+            and generation.readable
+            and generation.state is not State.LOST
+        ):
             # Of a file that is not open nobody knows the head: opening it tells.
             known = bool(generation.head) or generation.finished or not generation.held
             return Step.READ if known else Step.WAIT

@@ -300,7 +300,9 @@ class _Run:
     def _gone(self, path: str) -> None:
         prefix = path.rstrip("/") + "/"
         discovery = self._discovery
-        for known in [item for item in discovery.directories if item == path or item.startswith(prefix)]:
+        for known in [
+            item for item in discovery.directories if item == path or item.startswith(prefix)
+        ]:
             del discovery.directories[known]
             self._scan.directories_gone.append(known)
             for key in discovery._homes.pop(known, {}).values():

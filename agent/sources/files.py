@@ -222,7 +222,8 @@ class Files:
         if not limit_s or age_s <= limit_s:
             return False
         self.host.tell(
-            "file_ignored_older", f"{log.key}: not modified for {age_s:.0f} s: only what comes is read"
+            "file_ignored_older",
+            f"{log.key}: not modified for {age_s:.0f} s: only what comes is read",
         )
         return True
 
@@ -252,7 +253,9 @@ class Files:
         """
         name = errno_name(error)
         self.counters.add(metric.FILE_ERRORS, 1, name)
-        self.host.tell("file_error", f"{path}: {error.strerror or error}", level="warning", error=name)
+        self.host.tell(
+            "file_error", f"{path}: {error.strerror or error}", level="warning", error=name
+        )
 
     # -- scanning -----------------------------------------------------------------------------
 

@@ -128,7 +128,9 @@ class Follow:
         """
         Return the first skip that is not behind the place.
         """
-        here = [skip for skip in self.skips if skip.number == self.number and skip.stop > self.offset]
+        here = [
+            skip for skip in self.skips if skip.number == self.number and skip.stop > self.offset
+        ]
         return min(here, key=lambda skip: skip.start, default=None)
 
     def passed_reference(self) -> None:
@@ -163,9 +165,7 @@ def begin(
         follow.align_size = last.size
         return follow
     number = chain.next_number if first is None else first.number
-    return Follow(
-        log=log, cursor=cursor_at(number, 0), number=number, offset=0, progress_at=now
-    )
+    return Follow(log=log, cursor=cursor_at(number, 0), number=number, offset=0, progress_at=now)
 
 
 def _resume(log: FollowedLog, cursor: Cursor, now: float) -> Follow:

@@ -189,9 +189,7 @@ class FollowedLog:
         try:
             status = disk.fstat(fd)
             compressed = place.parts.compressed
-            same = not generation.head or (
-                compressed or self.has_head(fd, generation, disk)
-            )
+            same = not generation.head or (compressed or self.has_head(fd, generation, disk))
             if (status.st_dev, status.st_ino) != place.key or not same:
                 disk.close(fd)
                 return None

@@ -282,9 +282,7 @@ class Reader:
                 queue.pop(log, None)
             self._files.forgotten(follow.log, self.route)
 
-    def lag(
-        self, committed: Mapping[str, Cursor], now_ns: int
-    ) -> Iterator[tuple[str, int, float]]:
+    def lag(self, committed: Mapping[str, Cursor], now_ns: int) -> Iterator[tuple[str, int, float]]:
         """
         Yield (Log, bytes, seconds) for every Log that is not committed to its end.
         """

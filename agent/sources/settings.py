@@ -69,9 +69,9 @@ class FilesSettings:
             ge=0,
         ),
     ] = 5.0
-    chunk_bytes: Annotated[
-        int, Meta(description="Bytes read at once.", ge=4096, le=16 << 20)
-    ] = 256 << 10
+    chunk_bytes: Annotated[int, Meta(description="Bytes read at once.", ge=4096, le=16 << 20)] = (
+        256 << 10
+    )
     open_files_max: Annotated[
         int,
         Meta(

@@ -225,9 +225,7 @@ class Turn:
             charge = self._share.take(wanted)
         return charge
 
-    async def _read_bytes(
-        self, follow: Follow, opened: Opened, chunk: Chunk, length: int
-    ) -> int:
+    async def _read_bytes(self, follow: Follow, opened: Opened, chunk: Chunk, length: int) -> int:
         disk = self._host.disk
         if opened.compressed:
             # A cancelled read goes on in its thread: it must not share a stream with the next one.
@@ -394,7 +392,13 @@ class Turn:
         start = follow.offset
         cursor = follow.jump(stop, mode=mode)
         loss = Loss(
-            follow.log.key, generation.file_id, generation.number, start, stop, reason, detail=detail
+            follow.log.key,
+            generation.file_id,
+            generation.number,
+            start,
+            stop,
+            reason,
+            detail=detail,
         )
         return self._empty(follow, generation, start, cursor, loss)
 
@@ -431,9 +435,7 @@ class Turn:
             loss=loss,
         )
 
-    def _damaged(
-        self, follow: Follow, generation: Generation, error: GzipError
-    ) -> Segment | None:
+    def _damaged(self, follow: Follow, generation: Generation, error: GzipError) -> Segment | None:
         self._files.count_error(follow.log.path_of(generation), error)
         self._delay(follow)
         if follow.errors < GZIP_ATTEMPTS:
@@ -497,9 +499,7 @@ class Turn:
             stop = start
         return 0
 
-    def _line_stop(
-        self, follow: Follow, generation: Generation, start: int, length: int
-    ) -> int:
+    def _line_stop(self, follow: Follow, generation: Generation, start: int, length: int) -> int:
         """
         Return the end of the last whole line in [start, start + length), else its end.
         """

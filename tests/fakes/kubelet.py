@@ -93,9 +93,7 @@ class Kubelet:
         for _ in self.rotate_steps(container, reopen_fails=reopen_fails):
             pass
 
-    def rotate_steps(
-        self, container: Container, *, reopen_fails: bool = False
-    ) -> Iterator[str]:
+    def rotate_steps(self, container: Container, *, reopen_fails: bool = False) -> Iterator[str]:
         """
         Rotate once; yield the name of every step that was done.
         """

@@ -262,8 +262,7 @@ class RouteModel:
             starts = segment.columns.column("message_start")
             lengths = segment.columns.column("message_len")
             self.messages.setdefault(segment.log, []).extend(
-                data[start : start + length]
-                for start, length in zip(starts, lengths, strict=True)
+                data[start : start + length] for start, length in zip(starts, lengths, strict=True)
             )
             self.flags.setdefault(segment.log, []).extend(segment.columns.column("flags"))
         segment.charge.release()
@@ -275,9 +274,7 @@ class RouteModel:
         """
         cursors = {log: ledger.committed for log, ledger in self.ledgers.items()}
         cursors |= {
-            log: cursor
-            for log, cursor in self.reader.first_cursors().items()
-            if log not in cursors
+            log: cursor for log, cursor in self.reader.first_cursors().items() if log not in cursors
         }
         rows = self.reader.generation_rows(cursors)
         for log, cursor in cursors.items():

@@ -42,9 +42,7 @@ def put(path: Path, data: bytes) -> Path:
         ("{}/*", ["app", "app.log"], ["a/x.log"]),
     ],
 )
-async def test_globs(
-    tmp_path: Path, pattern: str, wanted: list[str], unwanted: list[str]
-) -> None:
+async def test_globs(tmp_path: Path, pattern: str, wanted: list[str], unwanted: list[str]) -> None:
     """
     Exactly the files that a pattern names become Logs.
     """
@@ -312,9 +310,7 @@ async def test_ignore_older(tmp_path: Path) -> None:
     os.utime(new, (now_s, now_s))
     settings = FilesSettings(paths=(f"{tmp_path}/*.log",), ignore_older_s=3600)
     source = Source(settings)
-    route = await source.start(
-        cursors={str(known): cursor_at(0, 4)}, first_start=False
-    )
+    route = await source.start(cursors={str(known): cursor_at(0, 4)}, first_start=False)
     await source.settle(1)
     assert route.messages == {str(new): [b"new"], str(known): [b"two"]}
     put(old, b"fresh\n")

@@ -285,7 +285,9 @@ async def test_reused_inode_is_another_file(settings: FilesSettings, container: 
     cursors, rows = route.commit()
     source.close()
     container.path.write_bytes(b"")  # The same inode, another content.
-    container.write(b"another life, with a longer text than the four lines that were there before it " * 6)
+    container.write(
+        b"another life, with a longer text than the four lines that were there before it " * 6
+    )
     again = Source(settings, rows=rows)
     resumed = await again.start(cursors=cursors, first_start=False)
     await again.settle(10)
