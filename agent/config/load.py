@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Hundreds of routes; anything larger is not a configuration.
 FILE_BYTES_MAX = 2**20
+#: Name of a source that has none.
+DEFAULT_SOURCE = "containers"
 _ROUTE_KEYS = ("name", "source", "sink")
 
 
@@ -81,7 +83,9 @@ class _Reader:
         own = {key: value for key, value in tree.items() if key not in {"sources", "routes"}}
         config = self._converter.settings(Config, own, "")
         sources = self._sources(tree.get("sources"))
-        routes = self._routes(tree.get("routes"), [source.name for source in sources or ()])
+        known = _names(tree.get("sources", [{}]), DEFAULT_SOURCE)
+        names = [name for name in dict.fromkeys(known) if name]
+        routes = self._routes(tree.get("routes"), names)
         if config is BAD or sources is None or routes is None:
             return None
         assert isinstance(config, Config)
@@ -94,7 +98,7 @@ class _Reader:
             tree = [{}]
         items = self._list("sources", tree, "a list of sources, each with paths")
         found = [self._source(item, f"sources[{index}]") for index, item in enumerate(items)]
-        self._refuse_twins("sources", [source.name if source else None for source in found])
+        self._refuse_twins("sources", _names(items, DEFAULT_SOURCE))
         sources = tuple(source for source in found if source is not None)
         return sources if sources and len(sources) == len(found) else None
 
@@ -102,7 +106,7 @@ class _Reader:
         if not isinstance(tree, dict):
             self.problems.append(wrong(path, shown(tree), "a mapping with name, type and paths"))
             return None
-        name = self._name(tree.get("name", Scalar("containers", "containers")), path)
+        name = self._name(tree.get("name", Scalar(DEFAULT_SOURCE, DEFAULT_SOURCE)), path)
         kind = tree.get("type", Scalar("files", "files"))
         settings = self._component(
             registry.SOURCES, kind, tree, path, given=frozenset({"name", "type"})
@@ -118,13 +122,7 @@ class _Reader:
             return None
         items = self._list("routes", tree, "a list of routes, each with a name and a sink")
         found = [self._route(item, f"routes[{index}]", sources) for index, item in enumerate(items)]
-        names = [
-            name.text
-            if isinstance(item, dict) and isinstance(name := item.get("name"), Scalar)
-            else None
-            for item in items
-        ]
-        self._refuse_twins("routes", names)
+        self._refuse_twins("routes", _names(items, ""))
         routes = tuple(route for route in found if route is not None)
         return routes if routes and len(routes) == len(found) else None
 
@@ -204,9 +202,20 @@ class _Reader:
         self.problems.append(wrong(path, "an empty list" if tree == [] else shown(tree), expected))
         return []
 
-    def _refuse_twins(self, path: str, names: list[str | None]) -> None:
+    def _refuse_twins(self, path: str, names: list[str]) -> None:
         for index, name in enumerate(names):
             first = names.index(name)
-            if name is not None and first != index:
+            if name and first != index:
                 text = f'"{name}" is the name of {path}[{first}] as well: give each its own'
                 self.problems.append(Problem(f"{path}[{index}].name", text))
+
+
+def _names(items: Any, default: str) -> list[str]:
+    """
+    Return the names in a list of sources or routes; empty for those that have none.
+    """
+    if not isinstance(items, list):
+        return []
+    default_name = Scalar(default, default)
+    found = [item.get("name", default_name) if isinstance(item, dict) else None for item in items]
+    return [name.text if isinstance(name, Scalar) else "" for name in found]

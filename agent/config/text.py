@@ -112,8 +112,8 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str) -> Problem:
     mark = error.problem_mark or error.context_mark
     place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
     what = error.problem or error.context or "cannot be read"
-    if "'\\t'" in what or "found character that cannot start any token" in what:
-        what += " (YAML is indented with spaces; a value that begins with @, % or ` needs quotes)"
+    if "found character that cannot start any token" in what:
+        what += " (a value that begins with @, % or ` needs quotes)"
     if "${" in text and "flow" in (error.context or ""):
         what += ' (between { } or [ ] a variable needs quotes: "${NAME}")'
     context = f" {error.context}" if error.context and error.problem else ""
