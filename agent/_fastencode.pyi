@@ -3,7 +3,7 @@ Columns to wire bytes (CloudWatch JSON) and to column buffers (staging).
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, final
 
 from agent._fastparse import Columns
 
@@ -12,6 +12,7 @@ MESSAGE_CONTAINER_INSIGHTS: Final = (
     1  # Fluent Bit's record; a JSON object is merged as log_processed.
 )
 
+@final
 class Order:
     """
     Rows of several Columns in sending order: by time in milliseconds, stable.
@@ -34,6 +35,7 @@ class Encoded(NamedTuple):
     event_parts: bytes  # int32 per event: its part
     event_offsets: bytes  # int64 per event: file offset of its row
 
+@final
 class Body:
     """
     One PutLogEvents body in a buffer that is reused; readable through the buffer protocol.

@@ -7,7 +7,7 @@ Joined rows (`P … F`) and unescaped docker-json messages are appended behind t
 the same buffer.
 """
 
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, final
 
 from agent.core.cursor import Cursor
 
@@ -25,6 +25,7 @@ FLAG_INVALID: Final = 0x20  # Not a line of the file's format: kept whole, with 
 FLAG_EARLIER: Final = 0x40  # Began in an earlier generation: see Columns.earlier_generation.
 FLAG_READ_TIME: Final = 0x80  # time_ns is the time of reading; time_len is 0.
 
+@final
 class Chunk:
     """
     Memory for one read, writable through the buffer protocol until it is parsed.
@@ -35,6 +36,7 @@ class Chunk:
     def capacity(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
+@final
 class Columns:
     """
     The rows of one chunk; immutable.
@@ -81,6 +83,7 @@ class Counts(NamedTuple):
     empty: int  # rows with an empty message
     discarded_bytes: int  # bytes behind a cut
 
+@final
 class Parser:
     """
     The state of one Log in one route: format, open pieces per stream, places.
