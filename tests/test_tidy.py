@@ -201,12 +201,13 @@ def test_a_dead_file_is_found() -> None:
     """
     A module that no other module of agent/ imports is dead, once there is a command.
     """
-    main = Module("agent/cli/main.py", "from agent.core.used import x")
+    main = Module("agent/cli/main.py", 'from agent.core.used import x\nadd("run")')
     used = Module("agent/core/used.py", "")
     dead = Module("agent/core/dead.py", "")
+    run = Module("agent/cli/run.py", "")
     child = Module("agent/cli/child.py", "")
     starter = Module("agent/runtime/host.py", 'run("-m", "agent.cli.child")')
-    findings = list(code.nothing_is_dead([main, used, dead, child, starter]))
+    findings = list(code.nothing_is_dead([main, used, dead, run, child, starter]))
     assert findings == [
         "core/dead.py:1: nothing imports agent.core.dead: wire it or delete it",
         "runtime/host.py:1: nothing imports agent.runtime.host: wire it or delete it",

@@ -58,7 +58,8 @@ SYNONYMS = {
     "misc": "the thing that it does",
 }
 #: Where a module counts as used although nothing imports it.
-ENTRY_POINTS = {"agent", "agent.__main__", "agent.cli.main"}
+COMMANDS = "agent.cli.main"
+ENTRY_POINTS = {"agent", "agent.__main__", COMMANDS}
 #: The pure-Python twin is written line by line on purpose: it is the specification.
 TWIN = "agent/_reference"
 CYTHON_FUNCTION = re.compile(r"(?P<indent> *)(?:async )?(?:def|cdef|cpdef) [^=]*\(")
@@ -142,6 +143,9 @@ def nothing_is_dead(modules: Sequence[Module]) -> Iterator[str]:
 
 
 def _uses(module: Module, name: str) -> bool:
+    if module.dotted == COMMANDS and name.startswith("agent.cli."):
+        # Commands are named there, and imported when they run.
+        return f'"{name.rpartition(".")[2]}"' in module.text or f'"{name}"' in module.text
     # The prefix as well: `from agent.core.cursor import Cursor` is agent.core.cursor.Cursor.
     return any(
         item.name == name or item.name.startswith(f"{name}.") for item in module.imports
