@@ -61,8 +61,8 @@ LATE = ("kube-system", "coredns-6d4b75cb6d-k8s2v", "coredns", 5)
 
 QUERIES = (
     (
-        "Lines per namespace and level",
-        """SELECT namespace, stream, coalesce(level, '') AS level, count(*) AS lines,
+        "Lines per namespace and stream",
+        """SELECT namespace, stream, count(*) AS lines, sum(length(message)) AS characters,
   strftime(min(time), '%H:%M:%S') AS first, strftime(max(time), '%H:%M:%S') AS last
 FROM logs GROUP BY ALL ORDER BY ALL""",
     ),
