@@ -10,6 +10,8 @@ does not exist, and again when somebody deletes it later.
     PutLogEvents → not found → CreateLogStream → not found → CreateLogGroup → CreateLogStream → PutLogEvents
                                                               └ PutRetentionPolicy, which never holds up events
 
+A crash between CreateLogGroup and PutRetentionPolicy leaves a group without a policy: nothing on disk remembers it.
+
 The calls have small quotas for the whole account (10 groups, 50 streams, 5 retentions a second), and a fleet
 starts at once: each node makes at most CREATIONS_MAX at a time, after a random pause.
 """

@@ -296,6 +296,8 @@ async def test_a_stream_that_is_not_visible_yet_is_waited_for(make_cloudwatch, f
     bench = make_cloudwatch()
     await deliver(bench, make_segment(bench.share, LINES))
     assert bench.lines("a") == list(LINES)
+    # Once created, it is waited for and not created again at once.
+    assert bench.counters.get(metric.RETRIES, "r", "conflict") >= 1
 
 
 async def test_the_accounts_rate_limit_is_found_and_kept(make_cloudwatch, fake):
