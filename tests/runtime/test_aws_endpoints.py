@@ -9,6 +9,7 @@ import itertools
 
 import pytest
 from botocore.endpoint_provider import EndpointProvider
+from botocore.exceptions import EndpointProviderError
 from botocore.loaders import Loader
 
 from agent.runtime.aws_endpoints import Endpoint, endpoint_for, host_header, request_url
@@ -52,8 +53,9 @@ def test_hosts_are_those_of_the_sdk(service, region, variant):
     }
     try:
         expected = provider(service).resolve_endpoint(**parameters).url
-    except Exception as error:
-        assert "does not support FIPS" in str(error)
+    except EndpointProviderError:
+        # A partition without FIPS; there is nothing to compare with.
+        assert variant["fips"] or variant["dual_stack"]
         return
     assert endpoint_for(service, region, **variant).url == expected
 
