@@ -230,7 +230,7 @@ class Body:
         start: int,
         *,
         start_byte: int = 0,
-        format: int,  # noqa: A002 - the name of the contract
+        format: int,
         events_max: int = 10_000,
         event_bytes_max: int = 1_048_550,
         batch_bytes_max: int = 1_048_576,

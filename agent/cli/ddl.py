@@ -7,14 +7,19 @@ agent.  Projection works in Athena only; other engines (Redshift Spectrum, EMR) 
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from typing import TYPE_CHECKING
 
+from agent.config.load import load
 from agent.core.errors import StopError, shown
 from agent.sinks.parquet_manifest import cluster_part
 from agent.sinks.parquet_schema import COLUMNS, PARTITIONS
 
 if TYPE_CHECKING:
+    import argparse
+
     from agent.sinks.parquet_schema import Column
     from agent.sinks.parquet_settings import ParquetSettings
 
@@ -24,6 +29,31 @@ OUTPUT_FORMAT = "org.apache.hadoop.hive.ql.io.parquet.MapredParquetOutputFormat"
 #: Glue's names: letters, digits and underscores, in lower case.
 _TABLE = re.compile(r"(?:[a-z0-9_]{1,255}\.)?[a-z0-9_]{1,255}")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def main(args: argparse.Namespace) -> int:
+    """
+    Print the table of a route.  Exit code 78: no such route, or one without Parquet on S3.
+    """
+    config = load(args.config)
+    routes = {route.name: route.sink for route in config.routes}
+    if args.route not in routes:
+        raise StopError(
+            f"{args.config}: routes: no route is called {shown(args.route)}; there are {', '.join(routes)}",
+            exit_code=os.EX_CONFIG,
+        )
+    settings = routes[args.route]
+    if settings.type != "parquet":
+        raise StopError(
+            f"{args.config}: route {args.route} has a {settings.type} sink; "
+            "tables are for routes with a parquet sink",
+            exit_code=os.EX_CONFIG,
+        )
+    table = args.table or re.sub(r"[^a-z0-9_]", "_", args.route.lower())
+    sys.stdout.write(
+        athena_ddl(settings, table=table, cluster=config.cluster, date_first=args.since)
+    )
+    return 0
 
 
 def athena_ddl(

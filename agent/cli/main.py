@@ -117,7 +117,9 @@ def _add_delivery(commands: argparse._SubParsersAction[_Parser]) -> None:
         "tailrace replay -c tailrace.yaml --report report.json --state /tmp/replay big.log",
     )
     _add_config(replay)
-    replay.add_argument("paths", nargs="+", metavar="PATH", help="file to read")
+    replay.add_argument(
+        "paths", nargs="+", metavar="PATH", help="file to read, or a directory: its **/*.log"
+    )
     replay.add_argument("--report", metavar="FILE.json", help="write the report as JSON")
     replay.add_argument("--state", metavar="DIR", help="keep cursors in DIR and resume from them")
     # The agent runs this one itself; it is not for people, so it has no line in --help.
@@ -157,6 +159,17 @@ def _add_configuration(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     _add_config(ddl)
     ddl.add_argument("route", metavar="ROUTE", help="name of a route with a Parquet sink")
+    ddl.add_argument(
+        "--table",
+        metavar="[DATABASE.]TABLE",
+        help="name of the table; by default that of the route",
+    )
+    ddl.add_argument(
+        "--since",
+        metavar="YYYY-MM-DD",
+        default="2026-01-01",
+        help="first day that a query without a condition on dt looks at (default %(default)s)",
+    )
 
 
 def _add_inspection(commands: argparse._SubParsersAction[_Parser]) -> None:

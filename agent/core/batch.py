@@ -49,7 +49,9 @@ class LossReason(StrEnum):
     POISON = "poison"  # No parser or encoder gets through these bytes.
     HELD_TOO_LONG = "held_too_long"  # held_deleted_bytes_max or disk_free_min was passed.
     IGNORED_OLDER = "ignored_older"
-    DAMAGED = "damaged"  # Staged rows, or the object made of them, failed their checksum or vanished.
+    DAMAGED = (
+        "damaged"  # Staged rows, or the object made of them, failed their checksum or vanished.
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 
     from agent._fastparse import Chunk
 
@@ -155,7 +155,7 @@ class Host(Protocol):
     disk: Disk
     watches: Watches
 
-    def tell(self, event: str, text: str, *, level: str = "info", **fields: object) -> None:
+    def tell(self, event: str, text: str, /, *, level: str = "info", **fields: object) -> None:
         """Write one of Tailrace's own log lines; rate-limited per *event* (snake_case, stable)."""
 
     async def run_blocking(self, function: Callable[..., T], *args: Any) -> T:

@@ -70,6 +70,6 @@ class Isolation:
 
 
 def _treatment(failures: int) -> Treatment:
-    if failures < 2:  # noqa: PLR2004 - the header explains the steps
+    if failures < 2:
         return Treatment.PLAIN
-    return Treatment.REFERENCE_PARSER if failures == 2 else Treatment.SKIP  # noqa: PLR2004
+    return Treatment.REFERENCE_PARSER if failures == 2 else Treatment.SKIP

@@ -45,12 +45,19 @@ class Resolver:
         """
         ledger = self.ledgers.get(segment.log)
         if ledger is None:
-            ledger = self.ledgers[segment.log] = Ledger(cursor_at(segment.generation, segment.start))
+            ledger = self.ledgers[segment.log] = Ledger(
+                cursor_at(segment.generation, segment.start)
+            )
         before = ledger.unresolved_bytes
         ledger.track(segment)
         if segment.loss is not None:
             self._record(segment.loss)
-            self._counters.add(metric.LOST_BYTES, segment.loss.stop - segment.loss.start, self._route, segment.loss.reason)
+            self._counters.add(
+                metric.LOST_BYTES,
+                segment.loss.stop - segment.loss.start,
+                self._route,
+                segment.loss.reason,
+            )
         self.delivered_bytes += before + segment.stop - segment.start - ledger.unresolved_bytes
 
     def delivered(self, segment: Segment, rows: int) -> None:

@@ -46,7 +46,9 @@ class Agent:
         #: Nobody writes the files any more: read them to their end (replay).
         self.finite = finite
         self._rebooted = rebooted
-        self.budget = Budget(config.memory_budget_bytes, tuple(route.name for route in config.routes))
+        self.budget = Budget(
+            config.memory_budget_bytes, tuple(route.name for route in config.routes)
+        )
         self.files: dict[str, Files] = {}
         self.supervisors: list[Supervisor] = []
         self._host = host
@@ -75,8 +77,13 @@ class Agent:
             if self.finite:
                 files.freeze()
         async with asyncio.TaskGroup() as group:
-            followers = [group.create_task(self._follow(name), name=f"files.{name}") for name in self.files]
-            routes = [group.create_task(item.run(), name=f"route.{item.name}") for item in self.supervisors]
+            followers = [
+                group.create_task(self._follow(name), name=f"files.{name}") for name in self.files
+            ]
+            routes = [
+                group.create_task(item.run(), name=f"route.{item.name}")
+                for item in self.supervisors
+            ]
             self._started.set()
             await asyncio.wait(routes)
             for follower in followers:
@@ -167,4 +174,6 @@ class Agent:
                 prepare=prepare,
             )
 
-        return Supervisor(route.name, host=self._host, counters=self.counters, make_route=make_route)
+        return Supervisor(
+            route.name, host=self._host, counters=self.counters, make_route=make_route
+        )

@@ -18,7 +18,12 @@ def refresh(agent: Agent, now_ns: int) -> None:
     Fill the gauges of *agent*.
     """
     counters = agent.counters
-    for gauge in (metric.LOG_LAG_BYTES, metric.LOG_LAG_SECONDS, metric.BUDGET_HELD_BYTES, metric.UNRESOLVED_BYTES):
+    for gauge in (
+        metric.LOG_LAG_BYTES,
+        metric.LOG_LAG_SECONDS,
+        metric.BUDGET_HELD_BYTES,
+        metric.UNRESOLVED_BYTES,
+    ):
         counters.clear(gauge)
     counters.set(metric.BUDGET_BYTES, agent.budget.size)
     for name, share in agent.budget.shares.items():

@@ -19,6 +19,7 @@ from agent.runtime.watches import InotifyWatches
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
+    from agent.core.host import Clock, Disk, Watches
     from agent.runtime.own_log import OwnLog
 
 T = TypeVar("T")
@@ -33,10 +34,17 @@ class SystemClock:
     Time and randomness of this machine.
     """
 
-    now_ns = staticmethod(time.time_ns)
-    monotonic = staticmethod(time.monotonic)
-    sleep = staticmethod(asyncio.sleep)
-    random = staticmethod(random.random)
+    def now_ns(self) -> int:
+        return time.time_ns()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def random(self) -> float:
+        return random.random()
 
 
 class SystemHost:
@@ -45,11 +53,14 @@ class SystemHost:
     """
 
     def __init__(self, own_log: OwnLog) -> None:
-        self.clock = SystemClock()
-        self.disk = OsDisk()
-        self.watches = InotifyWatches()
+        self.clock: Clock = SystemClock()
+        self.disk: Disk = OsDisk()
+        self._inotify = InotifyWatches()
+        self.watches: Watches = self._inotify
         self.tell = own_log.tell
-        self._executor = ThreadPoolExecutor(EXECUTOR_THREADS, thread_name_prefix="tailrace-blocking")
+        self._executor = ThreadPoolExecutor(
+            EXECUTOR_THREADS, thread_name_prefix="tailrace-blocking"
+        )
 
     async def run_blocking(self, function: Callable[..., T], *args: Any) -> T:
         """
@@ -86,7 +97,7 @@ class SystemHost:
         Let go of threads and watches.
         """
         self._executor.shutdown(wait=False, cancel_futures=True)
-        self.watches.close()
+        self._inotify.close()
 
 
 class GroupTasks:

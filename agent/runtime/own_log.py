@@ -91,7 +91,7 @@ class OwnLog:
         #: Lines that stderr had no room for.
         self.unwritten = 0
 
-    def tell(self, event: str, text: str, *, level: str = "info", **fields: object) -> None:
+    def tell(self, event: str, text: str, /, *, level: str = "info", **fields: object) -> None:
         """
         Write one line, unless *event* has had its lines for this minute.
         """

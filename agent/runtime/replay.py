@@ -130,7 +130,7 @@ async def run_replay(
     with _directory(state_dir) as directory:
         config = settings_of(config, paths, directory)
         host = SystemHost(own_log)
-        async with StateLock(directory, wait_s=0, tell=host.tell):
+        async with StateLock(directory, wait_s=0, tell=host.tell, clock=host.clock):
             store = await SqliteStore.open(
                 directory,
                 now_ns=host.clock.now_ns,
@@ -138,9 +138,7 @@ async def run_replay(
                 routes=[route.name for route in config.routes],
                 boot_id=boot_id(),
             )
-            agent = Agent(
-                config, host=host, store=store, finite=True, rebooted=store.boot_changed
-            )
+            agent = Agent(config, host=host, store=store, finite=True, rebooted=store.boot_changed)
             try:
                 started = _since_start()
                 startup_cpu_s = time.process_time()
@@ -219,7 +217,8 @@ def _directory(state_dir: str | None) -> Iterator[str]:
         os.makedirs(state_dir, exist_ok=True)
         yield state_dir
         return
-    directory = tempfile.mkdtemp(prefix="tailrace-replay-")
+    # Staging needs room for what is replayed: beside the user's data, not in a /tmp of memory.
+    directory = tempfile.mkdtemp(prefix="tailrace-replay-", dir="/var/tmp")
     try:
         yield directory
     finally:

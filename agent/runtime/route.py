@@ -90,7 +90,10 @@ class Route:
         state = await self._store.load_route(self.settings.name, self.settings.sink_identity)
         resolver = self.resolver = Resolver(self.settings.name, state.cursors, self._counters)
         reader = self.reader = self._files.reader(
-            self.settings.name, cursors=state.cursors, first_start=state.first_start, share=self._share
+            self.settings.name,
+            cursors=state.cursors,
+            first_start=state.first_start,
+            share=self._share,
         )
         self._prepare(reader)
         sink: Sink | None = None
@@ -102,7 +105,9 @@ class Route:
                 tasks = [
                     group.create_task(self._pump(reader, sink, resolver), name=f"{name}.pump"),
                     group.create_task(sink.run(), name=f"{name}.sink"),
-                    group.create_task(self._checkpoint(reader, sink, resolver), name=f"{name}.checkpoint"),
+                    group.create_task(
+                        self._checkpoint(reader, sink, resolver), name=f"{name}.checkpoint"
+                    ),
                 ]
                 self.ready = True
                 await self._draining.wait()
@@ -156,7 +161,9 @@ class Route:
         except RetryError as error:
             # The disk is full or the database is locked: what is delivered may be repeated after a
             # crash, nothing is lost, and sinks that do not need the disk go on.
-            self._host.tell("checkpoint_failed", str(error), level="error", route=self.settings.name)
+            self._host.tell(
+                "checkpoint_failed", str(error), level="error", route=self.settings.name
+            )
             return False
         return True
 
@@ -167,7 +174,9 @@ class Route:
         sink_rows = await sink.confirm()
         # No await from here to the commit: the cursors must not run ahead of what confirm() made durable.
         cursors = resolver.dirty()
-        cursors |= {log: cursor for log, cursor in reader.first_cursors().items() if log not in cursors}
+        cursors |= {
+            log: cursor for log, cursor in reader.first_cursors().items() if log not in cursors
+        }
         finished = [log for log in reader.finished() if self._resolved(resolver, log)]
         losses = list(resolver.losses)
         if not (cursors or finished or losses or sink_rows is not None):
@@ -188,7 +197,9 @@ class Route:
         self._counters.add(metric.COMMITS, 1, self.settings.name)
         self._committed(reader, sink, resolver, transaction)
 
-    def _committed(self, reader: Reader, sink: Sink, resolver: Resolver, transaction: Transaction) -> None:
+    def _committed(
+        self, reader: Reader, sink: Sink, resolver: Resolver, transaction: Transaction
+    ) -> None:
         resolver.written(transaction.cursors, len(transaction.losses))
         for log, cursor in transaction.cursors.items():
             reader.release_generations(log, cursor)
@@ -203,7 +214,9 @@ class Route:
         ledger = resolver.ledgers.get(log)
         return ledger is None or (ledger.idle and not ledger.dirty)
 
-    async def _drain(self, reader: Reader, sink: Sink, resolver: Resolver, tasks: list[asyncio.Task[None]]) -> None:
+    async def _drain(
+        self, reader: Reader, sink: Sink, resolver: Resolver, tasks: list[asyncio.Task[None]]
+    ) -> None:
         pump, sink_task, checkpoint = tasks
         clock = self._host.clock
         deadline = clock.monotonic() + self._drain_timeout_s

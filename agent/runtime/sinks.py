@@ -46,7 +46,7 @@ class AwsOnce:
         """
         if self._aws is None:
             # The SDK costs 15 MB and 0.2 s: nothing of it is imported for a route that needs no AWS.
-            from agent.runtime.aws import Aws  # noqa: PLC0415
+            from agent.runtime.aws import Aws
 
             self._aws = Aws(clock=self._clock)
         return self._aws.client(service, settings)
@@ -76,7 +76,7 @@ def sink_maker(
     """
 
     def cloudwatch(_state: RouteState, resolve: Resolve, tasks: Tasks) -> Sink:
-        from agent.sinks.cloudwatch import CloudWatchSink  # noqa: PLC0415
+        from agent.sinks.cloudwatch import CloudWatchSink
 
         return CloudWatchSink(
             settings,
@@ -91,7 +91,7 @@ def sink_maker(
         )
 
     def parquet(state: RouteState, resolve: Resolve, tasks: Tasks) -> Sink:
-        from agent.sinks.parquet import ParquetSink  # noqa: PLC0415
+        from agent.sinks.parquet import ParquetSink
 
         return ParquetSink(
             settings,
@@ -109,7 +109,7 @@ def sink_maker(
         )
 
     def blackhole(_state: RouteState, resolve: Resolve, _tasks: Tasks) -> Sink:
-        from agent.sinks.blackhole import BlackholeSink  # noqa: PLC0415
+        from agent.sinks.blackhole import BlackholeSink
 
         return BlackholeSink(
             settings,

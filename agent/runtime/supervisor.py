@@ -63,7 +63,7 @@ class Supervisor:
             self.route = self._make_route(self._prepare)
             try:
                 await self.route.run()
-            except Exception as error:  # noqa: BLE001 - the supervisor's task: classed, told and counted below
+            except Exception as error:
                 self._failed(error, backoff_s)
             else:
                 return

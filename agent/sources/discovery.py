@@ -91,8 +91,9 @@ class Discovery:
     The directories that patterns reach, and the families in them.
     """
 
-    def __init__(self, globs: Globs, disk: Disk) -> None:
+    def __init__(self, globs: Globs, disk: Disk, *, rotated: bool = True) -> None:
         self._globs = globs
+        self._rotated = rotated
         self._disk = disk
         self.directories: dict[str, Directory] = {}
         #: Log keys by the directory that holds their files, and the name of the live file there.
@@ -187,7 +188,7 @@ class Discovery:
         for name, status in files:
             if ignored(name):
                 continue
-            parts = as_rotated(name)
+            parts = as_rotated(name) if self._rotated else None
             key = self._owner(directory, parts.live) if parts is not None else None
             if key is None:
                 parts = as_live(name)

@@ -69,7 +69,7 @@ class Files:
         for row in generations:
             self._rows.setdefault(row.log, []).append(row)
         self._globs = Globs(settings.paths, settings.exclude)
-        self._discovery = Discovery(self._globs, host.disk)
+        self._discovery = Discovery(self._globs, host.disk, rotated=settings.rotated)
         self._readers: dict[str, Reader] = {}
         self._active: dict[str, FollowedLog] = {}
         self._by_watch: dict[str, str] = {}

@@ -198,7 +198,7 @@ class Reader:
             follow is not self._current
             and not self.has_work(follow)
             and log.key not in self._delayed
-            and not log.chain.step(*follow.place) is Step.READ
+            and log.chain.step(*follow.place) is not Step.READ
             and all(item.state in (State.LIVE, State.SEALED) for item in log.chain.generations)
         )
 

@@ -23,6 +23,12 @@ class FilesSettings:
             description="Globs of live files, absolute; `**` matches any directories. Rotated files belong to their live one."
         ),
     ] = ("/var/log/pods/*/*/*.log",)
+    rotated: Annotated[
+        bool,
+        Meta(
+            description="Rotated files belong to the Log of their live one; false: every file that a glob matches is a Log of its own."
+        ),
+    ] = True
     exclude: Annotated[tuple[str, ...], Meta(description="Globs of files not to follow.")] = ()
     format: Annotated[
         Literal["auto", "cri", "docker", "raw"],

@@ -109,7 +109,7 @@ def test_files_under_construction_are_ignored(name: str) -> None:
 )
 def test_live_name_of_rotated_names(name: str, live: str) -> None:
     """
-    logrotate's dateext and docker's numbers.
+    Logrotate's dateext and docker's numbers.
     """
     parts = as_rotated(name)
     assert parts is not None

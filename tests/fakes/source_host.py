@@ -125,7 +125,7 @@ class SourceHost:
         self.watches: Any = watches or NoWatches()
         self.told: list[tuple[str, str]] = []
 
-    def tell(self, event: str, text: str, *, level: str = "info", **fields: object) -> None:
+    def tell(self, event: str, text: str, /, *, level: str = "info", **fields: object) -> None:
         self.told.append((event, text))
 
     async def run_blocking(self, function: Callable[..., T], *args: Any) -> T:
@@ -238,7 +238,7 @@ class RouteModel:
                 try:
                     await waiting
                 except asyncio.CancelledError:
-                    if not self.reader._ready and not self.reader._urgent:  # noqa: SLF001
+                    if not self.reader._ready and not self.reader._urgent:
                         return
                     continue
             self.take(waiting.result())

@@ -55,7 +55,7 @@ class Endpoint(Admin):
 
     async def until(self, reached: Callable[[int], bool]) -> None:
         # The server's own tasks get their turn.
-        while not reached(len(self._connections)):  # noqa: ASYNC110
+        while not reached(len(self._connections)):
             await asyncio.sleep(0)
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -57,7 +57,7 @@ class FakeClock:
 
 
 class Told(list[tuple[str, str, str]]):
-    def __call__(self, event: str, text: str, *, level: str = "info", **fields: object) -> None:
+    def __call__(self, event: str, text: str, /, *, level: str = "info", **fields: object) -> None:
         self.append((event, level, text))
 
 

@@ -76,7 +76,7 @@ class CloudWatchBench:
             counters=self.counters,
         )
 
-    def tell(self, event: str, text: str, **_fields: object) -> None:
+    def tell(self, event: str, text: str, /, **_fields: object) -> None:
         self.told.append((event, text))
 
     def lines(self, log: str) -> list[str]:

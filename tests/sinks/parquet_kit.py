@@ -86,7 +86,7 @@ class TestHost:
         self.children = 0
         self.child_exits: list[int] = []  # exit codes of the next children, instead of running them
 
-    def tell(self, event: str, text: str, *, level: str = "info", **fields: object) -> None:
+    def tell(self, event: str, text: str, /, *, level: str = "info", **fields: object) -> None:
         self.told.append((event, text))
 
     async def run_blocking(self, function: Callable[..., Any], *args: Any) -> Any:

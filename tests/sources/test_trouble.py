@@ -395,8 +395,8 @@ async def test_poison_is_named_and_can_be_read_slowly_or_skipped(
     """
     The error names place and bytes; the slow parser gets through; or the place becomes a loss.
     """
-    monkeypatch.setattr(follow_module._fastparse, "Parser", Poisoned)  # noqa: SLF001
-    monkeypatch.setattr(follow_module._reference, "Parser", Poisoned.inner)  # noqa: SLF001
+    monkeypatch.setattr(follow_module._fastparse, "Parser", Poisoned)
+    monkeypatch.setattr(follow_module._reference, "Parser", Poisoned.inner)
     container.lines(2)
     source = Source(settings)
     route = await source.start()
