@@ -220,8 +220,10 @@ def main(args: argparse.Namespace) -> int:
     Run the command; returns its exit code.
     """
     spec = msgspec.json.decode(Path(args.spec).read_bytes(), type=SealSpec)
-    # One core of a node that has other work: a thread pool would only add memory.
+    # One core of a node that has other work: a thread pool would only add memory.  The system's
+    # allocator gives back what a row group needed: 135 MiB at the peak instead of 178 with mimalloc.
     pa.set_cpu_count(1)
+    pa.set_memory_pool(pa.system_memory_pool())
     try:
         seal(spec)
     except StopError as error:

@@ -221,10 +221,11 @@ class S3Store:
         try:
             response = await self._send("GET", "", query={"uploads": "", "prefix": key})
         except RetryError as error:
-            if not error.slow:
-                raise
-            # The permission is optional: the bucket's lifecycle rule is the second net.
-            return set()
+            # The permission is optional: the bucket's lifecycle rule is the second net.  rclone
+            # answers NoSuchUpload where there are none.
+            if error.slow or error.code == "NoSuchUpload":
+                return set()
+            raise
         found = _xml(response.body)
         rows = [element for element in found.iter() if _local_name(element) == "Upload"]
         return {_xml_text(row, "UploadId") for row in rows if _xml_text(row, "Key") == key} - {""}

@@ -379,4 +379,4 @@ def _frame_follows(fd: int, position: int, available: int) -> bool:
         return False
     packed = os.pread(fd, header_length, position + FRAME_HEAD.size)
     found: int = isal_zlib.crc32(packed, isal_zlib.crc32(head[: FRAME_LENGTHS.size]))
-    return found == header_crc
+    return found == int(header_crc)

@@ -191,6 +191,15 @@ async def test_an_upload_whose_id_was_lost_is_found_by_listing(bench: Bench) -> 
     bench.assert_whole()
 
 
+async def test_a_listing_without_uploads_may_be_an_error(bench: Bench) -> None:
+    """
+    rclone says NoSuchUpload where there is nothing to list.
+    """
+    bench.s3.script("ListMultipartUploads", (404, "NoSuchUpload"))
+    assert await bench.store().put(bench.upload(3 * PART, resumed=True))
+    bench.assert_whole()
+
+
 async def test_an_upload_that_may_not_be_aborted_is_told(bench: Bench) -> None:
     """
     Without s3:AbortMultipartUpload the object still arrives, and a lifecycle rule is advised.

@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -340,3 +342,18 @@ def test_the_agent_never_imports_pyarrow() -> None:
         "sys.exit('pyarrow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_two_children_never_work_in_one_directory(tmp_path: Path) -> None:
+    """
+    The child of an agent that was killed may still run: the next one waits for it.
+    """
+    spec = spec_of(tmp_path, [segment(pod="p", file=1, start=0, times=[START_NS])])
+    orphan = os.open(spec.directory, os.O_RDONLY)
+    fcntl.flock(orphan, fcntl.LOCK_EX)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(seal.seal, spec)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.2)
+        os.close(orphan)
+        assert waiting.result(timeout=20).rows == 1
