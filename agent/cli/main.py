@@ -29,6 +29,17 @@ EXIT_PIPE_CLOSED = 141
 CONFIG_VARIABLE = "TAILRACE_CONFIG"
 CONFIG_PATH = "/etc/tailrace/tailrace.yaml"
 
+#: Where the function `main` of a command is.
+MODULES = {
+    "run": "agent.cli.run",
+    "replay": "agent.cli.replay",
+    "seal": "agent.cli.seal",
+    "validate": "agent.cli.validate",
+    "schema": "agent.cli.schema",
+    "ddl": "agent.cli.ddl",
+    "status": "agent.cli.status",
+}
+
 _MAIN_EPILOG = """\
 examples:
   tailrace validate -c tailrace.yaml            check a configuration, start nothing
@@ -125,7 +136,7 @@ def _add_delivery(commands: argparse._SubParsersAction[_Parser]) -> None:
     # The agent runs this one itself; it is not for people, so it has no line in --help.
     seal = commands.add_parser("seal", prog="tailrace seal")
     seal.add_argument("spec", metavar="SPEC.json")
-    seal.set_defaults(module="agent.cli.seal", function="main")
+    seal.set_defaults(module=MODULES["seal"], function="main")
 
 
 def _add_configuration(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -198,7 +209,7 @@ def _add_inspection(commands: argparse._SubParsersAction[_Parser]) -> None:
         "older ones are summed by reason.",
         "tailrace losses -c tailrace.yaml --route cloudwatch",
         function="losses",
-        module="agent.cli.status",
+        module=MODULES["status"],
     )
     _add_state_dir(losses)
     losses.add_argument("--route", metavar="ROUTE", help="only this route's")
@@ -259,7 +270,7 @@ def _command(
         description=f"{summary[0].upper()}{summary[1:]}.\n\n{description}",
         epilog="example:\n" + "\n".join(f"  {example}" for example in examples),
     )
-    made.set_defaults(module=module or f"agent.cli.{name}", function=function)
+    made.set_defaults(module=module or MODULES[name], function=function)
     return made
 
 

@@ -107,7 +107,7 @@ def _owned(state_dir: str) -> Iterator[sqlite3.Connection]:
         connection, notices = open_database(state_dir, now_ns=time.time_ns())
         try:
             for notice in notices:
-                _tell(notice.event, notice.text)
+                _tell(notice.event, notice.text, level=notice.level)
             yield connection
         finally:
             connection.close()
@@ -157,5 +157,5 @@ def _staging_directories(state_dir: str, route: str) -> tuple[str, str]:
     return paths.staging_directory, paths.sealed_directory
 
 
-def _tell(_event: str, text: str, /, **_fields: object) -> None:
-    sys.stderr.write(f"{text}\n")
+def _tell(event: str, text: str, *, level: str = "info", **_fields: object) -> None:
+    sys.stderr.write(f"{level}: {event}: {text}\n")

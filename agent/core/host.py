@@ -39,12 +39,18 @@ class FileStat(Protocol):
     The part of `os.stat_result` that is used.
     """
 
-    st_dev: int
-    st_ino: int
-    st_size: int
-    st_mtime_ns: int
-    st_nlink: int
-    st_mode: int
+    @property
+    def st_dev(self) -> int: ...
+    @property
+    def st_ino(self) -> int: ...
+    @property
+    def st_size(self) -> int: ...
+    @property
+    def st_mtime_ns(self) -> int: ...
+    @property
+    def st_nlink(self) -> int: ...
+    @property
+    def st_mode(self) -> int: ...
 
 
 class Disk(Protocol):
@@ -52,7 +58,7 @@ class Disk(Protocol):
     Files and directories, as the source sees them.  Everything here may block on a disk, not on a network.
     """
 
-    def list(self, directory: str) -> list[tuple[str, FileStat]]:
+    def list(self, directory: str) -> Sequence[tuple[str, FileStat]]:
         """Names in *directory* (symlinks followed; dangling ones left out) with their stat; OSError as it comes."""
 
     def stat(self, path: str) -> FileStat: ...

@@ -4,38 +4,20 @@ What every checkpoint store does.  A test module subclasses `StoreContract` and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
 from agent.core.batch import Loss, LossReason
-from agent.core.checkpoint import GenerationRow, SinkRows, Store, Transaction, Window
+from agent.core.checkpoint import SinkRows, Store, Transaction, Window
 from agent.core.cursor import StreamCursor, StreamMode, cursor_at
 from agent.core.errors import StopError
 from agent.runtime.store_losses import LOSSES_OLDER
 from agent.runtime.store_rows import GENERATIONS_KEPT_MAX
+from tests.contract.store_values import DAY_NS, LOG, ODD, OTHER, Moment, generation, loss
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-
-
-DAY_NS = 24 * 3600 * 1_000_000_000
-LOG = "/var/log/pods/shop_web-0_0a1b/app/0.log"
-OTHER = "/var/log/pods/shop_web-1_0a1c/app/0.log"
-ODD = "/var/log/caf\udce9\u2028'\".log"  # a byte that is not UTF-8, and characters that SQL or JSON could trip over
-
-
-@dataclass
-class Moment:
-    """
-    The clock of the store under test.
-    """
-
-    ns: int = 1_795_428_000_000_000_000
-
-    def now_ns(self) -> int:
-        return self.ns
 
 
 class ReopenedStore(Store, Protocol):
@@ -62,40 +44,6 @@ class World(Protocol):
         """Open the store again, as a new process does."""
 
     async def close(self) -> None: ...
-
-
-def generation(log: str = LOG, number: int = 0, **changes: Any) -> GenerationRow:
-    """
-    Return a generation's row.
-    """
-    values: dict[str, Any] = {
-        "log": log,
-        "number": number,
-        "head": bytes(range(16)),
-        "head_length": 187,
-        "ordinal": 0,
-        "file_id": f"{number:032x}",
-        "device": 2**63 - 1,
-        "inode": 131 + number,
-        "name": "0.log",
-        "size": 2**40,
-    }
-    return GenerationRow(**(values | changes))
-
-
-def loss(
-    start: int,
-    stop: int,
-    *,
-    rows: int = 0,
-    log: str = LOG,
-    reason: LossReason = LossReason.DELETED,
-    **more: Any,
-) -> Loss:
-    """
-    Return a loss of generation 3.
-    """
-    return Loss(log, "ab" * 16, more.pop("generation", 3), start, stop, reason, rows, **more)
 
 
 class StoreContract:
