@@ -153,6 +153,9 @@ class Chain:
         """
         ordered = _without_twins(sorted(sightings, key=_order))
         self.seen = bool(ordered)
+        # An empty file that nobody holds has nothing to be recognised by but its inode, which can be
+        # reused, and nothing of it was read: it is numbered anew at every look.
+        self.generations = [item for item in self.generations if item.size or item.head or item.held]
         placed: dict[int, Generation] = {}
         for index, sighting in enumerate(ordered):
             generation = self._by_inode(sighting, now)

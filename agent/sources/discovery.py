@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from agent.core.generations import HEAD_BYTES_MAX, Head, Sighting, head_of
+from agent.core.generations import Sighting
 from agent.core.rotated_names import RotatedName, as_live, as_rotated, ignored
-from agent.sources.gunzip import first_bytes, size_hint
+from agent.sources.gunzip import size_hint
+from agent.sources.heads import Opened, head_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -58,16 +59,6 @@ class Directory:
     mtime_ns: int = -1
     children: set[str] = field(default_factory=set)
     real: str = ""
-
-
-@dataclass(slots=True)
-class Opened:
-    """
-    A descriptor that was opened to read a head.
-    """
-
-    fd: int
-    compressed: bool
 
 
 @dataclass(slots=True)
@@ -113,8 +104,10 @@ class Discovery:
         open_max: int,
     ) -> Scan:
         """
-        Look.  *known*: what earlier scans saw, so that heads are read once; *open_max*: how many files
-        may stay open.
+        Look.
+
+        *known*: what earlier scans saw, so that heads are read once; *open_max*: how many files may
+        stay open.
         """
         scan = Scan()
         run = _Run(self, scan, scope, now_ns, known, open_max)
@@ -362,28 +355,6 @@ class _Run:
             if not keep:
                 disk.close(fd)
         return sighting
-
-
-def head_at(disk: Disk, fd: int, *, compressed: bool, whole: bool) -> Head | None:
-    """
-    Read the head of an open file.
-    """
-    if compressed:
-        first = first_bytes(disk, fd, HEAD_BYTES_MAX)
-    else:
-        first = disk.pread(fd, HEAD_BYTES_MAX, 0)
-    return head_of(first, whole=whole or compressed)
-
-
-def first_line(disk: Disk, fd: int, *, compressed: bool) -> bytes:
-    """
-    Read as much of the first line as decides about the format.
-    """
-    if compressed:
-        first = first_bytes(disk, fd, HEAD_BYTES_MAX)
-    else:
-        first = disk.pread(fd, HEAD_BYTES_MAX, 0)
-    return first.partition(b"\n")[0]
 
 
 def errno_name(error: OSError) -> str:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from agent.sources.followed import FollowedLog
     from agent.sources.gunzip import GzipStream
 
-    Parser = _fastparse.Parser
+
+Parser = _fastparse.Parser | _reference.Parser
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,8 @@ class Follow:
         Return the parser, made from the cursor if there is none.
         """
         if self.parser is None:
-            make = _reference.Parser if self.reference is not None else _fastparse.Parser
-            parser = make(format=format_, line_bytes_max=line_bytes_max)
+            make = _fastparse.Parser if self.reference is None else _reference.Parser
+            parser: Parser = make(format=format_, line_bytes_max=line_bytes_max)
             parser.restore(self.cursor)
             if self.number > resume_place(self.cursor).generation:
                 parser.begin(self.number)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from agent import _fastparse
 from agent.core.generations import State, head_digest
 from agent.core.kubelet_path import path_facts
-from agent.sources.discovery import Opened, first_line, head_at
+from agent.sources.heads import Opened, first_line, head_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agent._fastparse import Chunk
     from agent.core.host import Disk
 
+_IsalError: type[Exception] = isal_zlib.IsalError  # type: ignore[assignment] # the stub says instance
 _GZIP = 16 + 15  # wbits: a gzip header, the largest window
 _FIRST_BYTES = 4096
 _INPUT_BYTES = 128 << 10
@@ -79,7 +80,7 @@ class GzipStream:
                 raise GzipError("the compressed file ends in its middle")
         try:
             data: bytes = self._inflate.decompress(self._input, length)
-        except isal_zlib.error as error:
+        except _IsalError as error:
             raise GzipError(f"the compressed file is damaged: {error}") from error
         self._input = self._inflate.unconsumed_tail
         self._position += len(data)
@@ -98,7 +99,7 @@ def first_bytes(disk: Disk, fd: int, length: int) -> bytes:
         data: bytes = isal_zlib.decompressobj(_GZIP).decompress(
             disk.pread(fd, _FIRST_BYTES, 0), length
         )
-    except isal_zlib.error as error:
+    except _IsalError as error:
         raise GzipError(f"not a gzip file: {error}") from error
     return data
 

@@ -76,7 +76,7 @@ class Reader:
             # Other routes and the admin endpoint breathe between chunks.
             await asyncio.sleep(0)
             if self._late:
-                return self._turn.late(*self._late.pop())
+                return self._turn.segments.late(*self._late.pop())
             follow = self._pop()
             if follow is None:
                 self._wake.clear()

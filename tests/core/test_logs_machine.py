@@ -8,6 +8,7 @@ and in order, or lies in a recorded loss, or was never seen by a look (written a
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 
 from hypothesis import HealthCheck, settings
@@ -310,7 +311,7 @@ class Machine(RuleBasedStateMachine):
 
 TestMachine = Machine.TestCase
 TestMachine.settings = settings(
-    max_examples=150,
+    max_examples=2000 if os.environ.get("TAILRACE_SLOW") else 80,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

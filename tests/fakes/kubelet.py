@@ -130,9 +130,7 @@ class Kubelet:
 
     def _clean(self, container: Container) -> None:
         for path in self._rotated(container):
-            if path.suffix == ".tmp" or (
-                path.suffix != ".gz" and path.with_name(path.name + ".gz").exists()
-            ):
+            if path.suffix == ".tmp" or (path.suffix != ".gz" and path.with_name(path.name + ".gz").exists()):
                 path.unlink()
 
     def _remove_excess(self, container: Container) -> None:

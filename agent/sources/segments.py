@@ -1,0 +1,157 @@
+"""
+Makes segments: of rows, of released pieces, of losses.  Counts what is in them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.core import counters as metric
+from agent.core.batch import Loss, LossReason, Segment
+from agent.core.budget import Charge
+
+if TYPE_CHECKING:
+    from agent._fastparse import Columns
+    from agent.core.budget import Share
+    from agent.core.counters import Counters
+    from agent.core.cursor import Cursor, StreamMode
+    from agent.core.generations import Generation
+    from agent.core.host import Clock
+    from agent.sources.follow import Follow, Parser
+
+
+class Segments:
+    """
+    The segments of one reader.
+    """
+
+    def __init__(self, route: str, *, clock: Clock, counters: Counters, share: Share) -> None:
+        self._route = route
+        self._clock = clock
+        self._counters = counters
+        self._share = share
+
+    def parsed(
+        self,
+        follow: Follow,
+        generation: Generation,
+        start: int,
+        columns: Columns,
+        charge: Charge,
+        read_ns: int,
+    ) -> Segment:
+        """
+        Return the segment from *start* to the place of *follow*, which is behind it already.
+        """
+        rows = columns.rows
+        charge.resize(columns.nbytes if rows else 0)
+        return Segment(
+            log=follow.log.key,
+            generation=generation.number,
+            file_id=generation.file_id,
+            start=start,
+            stop=follow.offset,
+            resource=follow.log.resource,
+            columns=columns if rows else None,
+            cursor_after=follow.current_cursor(),
+            read_ns=read_ns,
+            charge=charge,
+            earlier_file_ids=dict(follow.earlier) if follow.earlier else {},
+            rows=rows,
+        )
+
+    def count(self, parser: Parser, consumed: int) -> None:
+        """
+        Add what the parser's last call saw.
+        """
+        counters, route, counts = self._counters, self._route, parser.counts
+        if consumed:
+            counters.add(metric.READ_BYTES, consumed, route)
+            counters.add(metric.READ_LINES, counts.lines, route)
+        if counts.rows:
+            counters.add(metric.READ_ROWS, counts.rows, route)
+        for kind in ("invalid", "truncated", "unterminated", "empty"):
+            if odd := getattr(counts, kind):
+                counters.add(metric.ROWS_ODD, odd, route, kind)
+        if counts.discarded_bytes:
+            counters.add(metric.DISCARDED_BYTES, counts.discarded_bytes, route)
+
+    def release(self, follow: Follow) -> Segment:
+        """
+        Emit the open pieces: their end does not come.
+        """
+        parser = follow.parser
+        generation = follow.log.chain.find(follow.number)
+        assert parser is not None
+        assert generation is not None
+        read_ns = self._clock.now_ns()
+        columns = parser.release(parser.open_streams, read_time_ns=read_ns)
+        self.count(parser, 0)
+        # The pieces are in memory already: their charge may exceed the share.
+        charge = self._share_anyway(columns.nbytes)
+        segment = self.parsed(follow, generation, follow.offset, columns, charge, read_ns)
+        follow.earlier.clear()
+        return segment
+
+    def _share_anyway(self, held: int) -> Charge:
+        charge = Charge(self._share, 0)
+        charge.resize(held)
+        return charge
+
+    def lost(
+        self,
+        follow: Follow,
+        generation: Generation,
+        stop: int,
+        reason: LossReason,
+        mode: StreamMode,
+        detail: str,
+    ) -> Segment:
+        """
+        Record the bytes from the place to *stop* as lost and go on behind them.
+        """
+        start = follow.offset
+        cursor = follow.jump(stop, mode=mode)
+        loss = Loss(
+            follow.log.key,
+            generation.file_id,
+            generation.number,
+            start,
+            stop,
+            reason,
+            detail=detail,
+        )
+        return self._empty(follow, generation, start, cursor, loss)
+
+    def late(self, follow: Follow, generation: Generation, size: int) -> Segment:
+        """
+        Record what was written to a generation after it had been passed.
+        """
+        here = follow.log.chain.find(follow.number) or generation
+        loss = Loss(
+            follow.log.key,
+            generation.file_id,
+            generation.number,
+            generation.size,
+            size,
+            LossReason.DELETED,
+            detail="written after the file was renamed and finished",
+        )
+        return self._empty(follow, here, follow.offset, follow.current_cursor(), loss)
+
+    def _empty(
+        self, follow: Follow, generation: Generation, start: int, cursor: Cursor, loss: Loss
+    ) -> Segment:
+        return Segment(
+            log=follow.log.key,
+            generation=follow.number,
+            file_id=generation.file_id,
+            start=start,
+            stop=follow.offset,
+            resource=follow.log.resource,
+            columns=None,
+            cursor_after=cursor,
+            read_ns=self._clock.now_ns(),
+            charge=self._share_anyway(0),
+            loss=loss,
+        )
