@@ -12,23 +12,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent._fastparse import Chunk
-from agent.core import counters as metric
-from agent.core.batch import Loss, LossReason, Segment
+from agent.core.batch import LossReason, Segment
 from agent.core.cursor import StreamMode, cursor_at
 from agent.core.errors import PoisonError
 from agent.core.generations import UNMEASURED
 from agent.core.logs import Step
 from agent.sources.followed import is_descriptor_limit
 from agent.sources.gunzip import GzipError, GzipStream
+from agent.sources.segments import Segments
 
 if TYPE_CHECKING:
-    from agent._fastparse import Columns, Parser
     from agent.core.budget import Charge, Share
-    from agent.core.cursor import Cursor
     from agent.core.generations import Generation
-    from agent.sources.discovery import Opened
     from agent.sources.files import Files
-    from agent.sources.follow import Follow, Skip
+    from agent.sources.follow import Follow, Parser, Skip
+    from agent.sources.heads import Opened
     from agent.sources.reader import Reader
 
 #: Memory of a chunk at its peak, in chunks: its bytes, joined or unescaped messages behind them, and
@@ -67,6 +65,9 @@ class Turn:
         self._files = files
         self._host = files.host
         self._share = share
+        self.segments = Segments(
+            reader.route, clock=files.host.clock, counters=files.counters, share=share
+        )
 
     async def take(self, follow: Follow) -> Segment | None:
         """
@@ -90,7 +91,7 @@ class Turn:
             step in (Step.LOSE, Step.END)
             or now - follow.progress_at >= self._files.settings.piece_timeout_s
         ):
-            return self._release(follow)
+            return self.segments.release(follow)
         if step is Step.LOSE:
             assert generation is not None
             return self._lose(follow, generation)
@@ -291,86 +292,22 @@ class Turn:
         follow.chunk_bytes = 0
         follow.offset = start + consumed
         follow.progress_at = self._host.clock.monotonic()
-        self._count(parser, consumed)
-        segment = self._segment(follow, generation, start, columns, reading.charge, read_ns)
+        self.segments.count(parser, consumed)
+        segment = self.segments.parsed(follow, generation, start, columns, reading.charge, read_ns)
         if not parser.open_streams:
             follow.earlier.clear()
         follow.passed_reference()
         return segment
 
-    def _segment(
-        self,
-        follow: Follow,
-        generation: Generation,
-        start: int,
-        columns: Columns,
-        charge: Charge,
-        read_ns: int,
-    ) -> Segment:
-        rows = columns.rows
-        charge.resize(columns.nbytes if rows else 0)
-        return Segment(
-            log=follow.log.key,
-            generation=generation.number,
-            file_id=generation.file_id,
-            start=start,
-            stop=follow.offset,
-            resource=follow.log.resource,
-            columns=columns if rows else None,
-            cursor_after=follow.current_cursor(),
-            read_ns=read_ns,
-            charge=charge,
-            earlier_file_ids=dict(follow.earlier) if follow.earlier else {},
-            rows=rows,
-        )
-
-    def _count(self, parser: Parser, consumed: int) -> None:
-        counters, route, counts = self._files.counters, self._route, parser.counts
-        if consumed:
-            counters.add(metric.READ_BYTES, consumed, route)
-            counters.add(metric.READ_LINES, counts.lines, route)
-        if counts.rows:
-            counters.add(metric.READ_ROWS, counts.rows, route)
-        for kind in ("invalid", "truncated", "unterminated", "empty"):
-            if odd := getattr(counts, kind):
-                counters.add(metric.ROWS_ODD, odd, route, kind)
-        if counts.discarded_bytes:
-            counters.add(metric.DISCARDED_BYTES, counts.discarded_bytes, route)
-
     # -- what is not read ---------------------------------------------------------------------
-
-    def _release(self, follow: Follow) -> Segment | None:
-        """
-        Emit the open pieces: their end does not come.
-        """
-        parser = follow.parser
-        generation = follow.log.chain.find(follow.number)
-        assert parser is not None
-        assert generation is not None
-        read_ns = self._host.clock.now_ns()
-        columns = parser.release(parser.open_streams, read_time_ns=read_ns)
-        self._count(parser, 0)
-        # The pieces are in memory already: their charge may exceed the share.
-        charge = self._share_anyway(columns.nbytes)
-        segment = self._segment(follow, generation, follow.offset, columns, charge, read_ns)
-        follow.earlier.clear()
-        return segment
-
-    def _share_anyway(self, held: int) -> Charge:
-        charge = self._share.take(0)
-        assert charge is not None
-        charge.resize(held)
-        return charge
 
     def _lose(self, follow: Follow, generation: Generation) -> Segment:
         reason = LossReason.TRUNCATED if generation.was_cut else LossReason.DELETED
-        return self._loss(follow, generation, generation.size, reason, StreamMode.LINE, "")
+        return self.segments.lost(follow, generation, generation.size, reason, StreamMode.LINE, "")
 
     def _skip(self, follow: Follow, generation: Generation, skip: Skip) -> Segment:
         if follow.parser is not None and follow.parser.open_streams:
-            released = self._release(follow)
-            assert released is not None
-            return released
+            return self.segments.release(follow)
         follow.skips.remove(skip)
         stop = min(skip.stop, generation.size)
         mode = StreamMode.LINE
@@ -378,62 +315,7 @@ class Turn:
         if opened is not None and not opened.compressed:
             if self._host.disk.pread(opened.fd, 1, stop - 1) != b"\n":
                 mode = StreamMode.LINE_REST
-        return self._loss(follow, generation, stop, skip.reason, mode, "isolated")
-
-    def _loss(
-        self,
-        follow: Follow,
-        generation: Generation,
-        stop: int,
-        reason: LossReason,
-        mode: StreamMode,
-        detail: str,
-    ) -> Segment:
-        start = follow.offset
-        cursor = follow.jump(stop, mode=mode)
-        loss = Loss(
-            follow.log.key,
-            generation.file_id,
-            generation.number,
-            start,
-            stop,
-            reason,
-            detail=detail,
-        )
-        return self._empty(follow, generation, start, cursor, loss)
-
-    def late(self, follow: Follow, generation: Generation, size: int) -> Segment:
-        """
-        Record what was written to a generation after it had been passed.
-        """
-        here = follow.log.chain.find(follow.number) or generation
-        loss = Loss(
-            follow.log.key,
-            generation.file_id,
-            generation.number,
-            generation.size,
-            size,
-            LossReason.DELETED,
-            detail="written after the file was renamed and finished",
-        )
-        return self._empty(follow, here, follow.offset, follow.current_cursor(), loss)
-
-    def _empty(
-        self, follow: Follow, generation: Generation, start: int, cursor: Cursor, loss: Loss
-    ) -> Segment:
-        return Segment(
-            log=follow.log.key,
-            generation=follow.number,
-            file_id=generation.file_id,
-            start=start,
-            stop=follow.offset,
-            resource=follow.log.resource,
-            columns=None,
-            cursor_after=cursor,
-            read_ns=self._host.clock.now_ns(),
-            charge=self._share_anyway(0),
-            loss=loss,
-        )
+        return self.segments.lost(follow, generation, stop, skip.reason, mode, "isolated")
 
     def _damaged(self, follow: Follow, generation: Generation, error: GzipError) -> Segment | None:
         self._files.count_error(follow.log.path_of(generation), error)
@@ -444,9 +326,11 @@ class Turn:
         size = generation.size if generation.size < UNMEASURED else follow.offset
         follow.log.chain.measured(generation, follow.offset)
         if follow.parser is not None and follow.parser.open_streams:
-            return self._release(follow)
+            return self.segments.release(follow)
         stop = max(follow.offset, size)
-        return self._loss(follow, generation, stop, LossReason.DELETED, StreamMode.LINE, str(error))
+        return self.segments.lost(
+            follow, generation, stop, LossReason.DELETED, StreamMode.LINE, str(error)
+        )
 
     # -- places -------------------------------------------------------------------------------
 
