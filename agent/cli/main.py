@@ -81,6 +81,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_code)
     except RetryError as error:
         return _fail(str(error), EXIT_TRY_AGAIN)
+    except ExceptionGroup as group:
+        # Several routes may stop at once, each for its own reason.
+        stops, others = group.split(StopError)
+        if stops is None or others is not None:
+            raise
+        leaves = _leaves(stops)
+        return _fail("\n".join(str(error) for error in leaves), leaves[0].exit_code)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
@@ -289,6 +296,13 @@ def _add_state_dir(command: _Parser) -> None:
     command.add_argument(
         "--state-dir", metavar="DIR", help="instead of state_dir of the configuration"
     )
+
+
+def _leaves(group: ExceptionGroup[StopError]) -> list[StopError]:
+    found = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, ExceptionGroup) else [error]
+    return found
 
 
 def _fail(message: str, code: int) -> int:

@@ -15,7 +15,7 @@ import pytest
 from agent import __version__
 from agent.cli import main as command
 from agent.cli.table import age_text, printable, size_text, table
-from agent.core.errors import RetryError
+from agent.core.errors import RetryError, StopError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,6 +127,18 @@ def test_configuration_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     [
         (RetryError("disk is full"), 75, "disk is full\n"),
         (KeyboardInterrupt(), 130, ""),
+        (StopError("no", exit_code=78), 78, "no\n"),
+        (
+            ExceptionGroup(
+                "routes",
+                [
+                    StopError("one", exit_code=78),
+                    ExceptionGroup("more", [StopError("two", exit_code=70)]),
+                ],
+            ),
+            78,
+            "one\ntwo\n",
+        ),
     ],
 )
 def test_errors_have_codes(
@@ -143,6 +155,20 @@ def test_errors_have_codes(
 
     monkeypatch.setattr(schema, "main", fail)
     assert run(capsys, "schema") == (code, "", text)
+
+
+def test_bugs_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    What nobody foresaw keeps its traceback, also beside an error that was.
+    """
+    from agent.cli import schema
+
+    def fail(_args: object) -> int:
+        raise ExceptionGroup("routes", [StopError("one", exit_code=78), KeyError("bug")])
+
+    monkeypatch.setattr(schema, "main", fail)
+    with pytest.raises(ExceptionGroup):
+        command.main(["schema"])
 
 
 def test_a_reader_that_leaves(tmp_path: Path) -> None:

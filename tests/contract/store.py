@@ -269,6 +269,18 @@ class StoreContract:
         assert [row.loss for row in await world.store.load_losses("a")] == [loss(0, 10), second]
         assert [row.route for row in await world.store.load_losses()] == ["a", "a", "b"]
 
+    async def test_a_loss_continues_the_latest_that_fits(self, world: World) -> None:
+        """
+        Of two records that end where it begins, the later one grows.
+        """
+        await self.load(world, "a")
+        losses = [loss(0, 10), loss(5, 10), loss(10, 20)]
+        await world.store.commit(Transaction("a", 1, losses=losses))
+        assert [row.loss for row in await world.store.load_losses("a")] == [
+            loss(0, 10),
+            loss(5, 20),
+        ]
+
     async def test_loss_details_are_bounded_text(self, world: World) -> None:
         """
         A detail may hold anything, for example a path that is not UTF-8.
