@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 TICK_S = 0.01
 SAMPLE_INTERVAL_S = 0.25
 READY_TIMEOUT_S = 20.0
+STOP_GRACE_S = 10.0
 TEXT_COUNT = 10_000
 
 
@@ -100,7 +101,7 @@ def running(
         try:
             yield process.pid
             process.send_signal(signal.SIGTERM)
-            process.wait(READY_TIMEOUT_S * 2)
+            process.wait(paths.DRAIN_TIMEOUT_S + STOP_GRACE_S)
         finally:
             process.kill()
 
@@ -212,7 +213,7 @@ def main() -> int:
     directory = tempfile.mkdtemp(dir=OUT_DIRECTORY)
     try:
         figures = measure(options, directory)
-    except RuntimeError as error:
+    except (RuntimeError, subprocess.TimeoutExpired) as error:
         with open(os.path.join(directory, "agent.log"), errors="replace") as lines:
             console.print(f"{error}\n{''.join(lines.readlines()[-15:])}", markup=False)
         return 1

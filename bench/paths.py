@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 PATHS = ("blackhole", "cloudwatch", "cloudwatch-tls", "parquet", "both")
+DRAIN_TIMEOUT_S = 30
 REGION = "us-east-1"
 BUCKET = "bench"
 GROUP = "/aws/containerinsights/bench/application"
@@ -99,7 +100,7 @@ def tailrace_config(
         "cluster": "bench",
         "node": "bench-node",
         "state_dir": os.path.join(directory, "state"),
-        "drain_timeout_s": 60,
+        "drain_timeout_s": DRAIN_TIMEOUT_S,
         "admin": {"listen": admin},
         "log": {"format": "text", "level": "warning"},
         "sources": [{"name": "containers", "type": "files", "paths": [pattern]}],
