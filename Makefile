@@ -107,9 +107,10 @@ bench: $(VENV)/built  ## the figures of the README: hot functions, then the whol
 	$(PYTEST) --benchmark-enable --benchmark-only --benchmark-columns=min,median,ops
 	$(PY) -m bench.harness --mib 64 --rounds 3
 
-bench-full: $(VENV)/built  ## 256 MiB, all paths, and following files for a minute
+bench-full: $(VENV)/built  ## 256 MiB, all paths; following 100 busy files; an idle tree of 1,000
 	$(PY) -m bench.harness --mib 256 --rounds 5
 	$(PY) -m bench.follow --files 100 --rate 100 --seconds 60
+	$(PY) -m bench.follow --files 1 --idle-files 1000 --rate 0 --warm-up 60 --seconds 30 --path both
 
 clean:  ## remove all that was made here
 	rm -rf $(VENV) build dist *.egg-info agent/*.c agent/*.so agent/*.html bench/out demo/out \
