@@ -157,5 +157,5 @@ def _staging_directories(state_dir: str, route: str) -> tuple[str, str]:
     return paths.staging_directory, paths.sealed_directory
 
 
-def _tell(event: str, text: str, *, level: str = "info", **_fields: object) -> None:
+def _tell(event: str, text: str, /, *, level: str = "info", **_fields: object) -> None:
     sys.stderr.write(f"{level}: {event}: {text}\n")

@@ -58,7 +58,7 @@ class Disk(Protocol):
     Files and directories, as the source sees them.  Everything here may block on a disk, not on a network.
     """
 
-    def list(self, directory: str) -> Sequence[tuple[str, FileStat]]:
+    def list(self, directory: str) -> list[tuple[str, FileStat]]:
         """Names in *directory* (symlinks followed; dangling ones left out) with their stat; OSError as it comes."""
 
     def stat(self, path: str) -> FileStat: ...

@@ -33,14 +33,13 @@ class OsDisk:
     fstat = staticmethod(os.fstat)
     pread = staticmethod(os.pread)
     close = staticmethod(os.close)
-    resolve = staticmethod(os.path.realpath)
 
     @staticmethod
     def list(directory: str) -> list[tuple[str, os.stat_result]]:
         """
         Return the names in *directory* with their stat: links followed, dangling ones left out.
         """
-        found = []
+        found: Listing = []
         with os.scandir(directory) as entries:
             for entry in entries:
                 try:
@@ -49,6 +48,13 @@ class OsDisk:
                     if error.errno not in _NOT_THERE and error.errno != errno.EACCES:
                         raise
         return found
+
+    @staticmethod
+    def resolve(path: str) -> str:
+        """
+        Return *path* without symbolic links, as far as it exists.
+        """
+        return os.path.realpath(path)
 
     @staticmethod
     def open(path: str) -> int:

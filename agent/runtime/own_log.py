@@ -48,7 +48,9 @@ class Tell(Protocol):
     `Host.tell` (core/host.py).
     """
 
-    def __call__(self, event: str, text: str, *, level: str = "info", **fields: object) -> None: ...
+    def __call__(
+        self, event: str, text: str, /, *, level: str = "info", **fields: object
+    ) -> None: ...
 
 
 @dataclass(slots=True)
