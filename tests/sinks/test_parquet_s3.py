@@ -193,7 +193,7 @@ async def test_an_upload_whose_id_was_lost_is_found_by_listing(bench: Bench) -> 
 
 async def test_a_listing_without_uploads_may_be_an_error(bench: Bench) -> None:
     """
-    rclone says NoSuchUpload where there is nothing to list.
+    Some servers say NoSuchUpload where there is nothing to list.
     """
     bench.s3.script("ListMultipartUploads", (404, "NoSuchUpload"))
     assert await bench.store().put(bench.upload(3 * PART, resumed=True))
