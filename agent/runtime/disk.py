@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from agent._fastparse import Chunk
+    from agent.core.host import FileStat
+
+    Listing = list[tuple[str, FileStat]]
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOCTTY", 0)
 #: Reading must not write inodes.  Only the owner of a file and root may ask for it.
