@@ -38,7 +38,7 @@ class OsDisk:
     close = staticmethod(os.close)
 
     @staticmethod
-    def list(directory: str) -> list[tuple[str, os.stat_result]]:
+    def list(directory: str) -> Listing:
         """
         Return the names in *directory* with their stat: links followed, dangling ones left out.
         """

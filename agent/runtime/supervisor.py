@@ -64,6 +64,7 @@ class Supervisor:
             try:
                 await self.route.run()
             except Exception as error:
+                # The supervisor's task: every error is classed, told and counted; a stop is raised again.
                 self._failed(error, backoff_s)
             else:
                 return
