@@ -48,6 +48,11 @@ EVENT_MARK = b'"timestamp":'
 GZIP_MAGIC = b"\x1f\x8b"
 PARQUET_MAGIC = b"PAR1"
 HEAD_BYTES_MAX = 64 << 10
+#: An agent may take an answer without one for that of a proxy, and try again.
+REQUEST_IDS = {
+    "x-amzn-requestid": "00000000-0000-0000-0000-000000000000",
+    "x-amz-request-id": "0000000000000000",
+}
 
 
 @dataclass(slots=True)
@@ -271,14 +276,15 @@ async def serve(sink: Sink, directory: str, latency_s: float) -> None:
                     await asyncio.sleep(latency_s)
                 status, headers, body = sink.answer(request)
                 # The answer to HEAD has the length of what GET would give, and no body.
-                head = f"HTTP/1.1 {status} X\r\ncontent-length: {len(body)}\r\n" + "".join(
+                headers = {"content-length": str(len(body)), **REQUEST_IDS, **headers}
+                head = f"HTTP/1.1 {status} X\r\n" + "".join(
                     f"{name}: {value}\r\n" for name, value in headers.items()
                 )
                 sent = b"" if request.method == "HEAD" else body
                 writer.write(head.encode() + b"\r\n" + sent)
                 await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()  # The client has gone.
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            writer.close()  # The client has gone, or the server is told to end.
 
     certificates = write_certificates(directory)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

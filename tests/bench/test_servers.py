@@ -115,9 +115,10 @@ def test_the_sdk_puts_events_over_tls(
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     logs = client(server, "logs")
     before = counts(server)["cloudwatch"]["events"]
-    logs.put_log_events(
+    answer = logs.put_log_events(
         logGroupName="g", logStreamName="s", logEvents=[{"timestamp": 1, "message": "a"}] * 3
     )
+    assert answer["ResponseMetadata"]["RequestId"]
     assert counts(server)["cloudwatch"]["events"] == before + 3
     connection = http.client.HTTPSConnection(
         urlsplit(server["tls"]).netloc, timeout=10, context=ssl.create_default_context()
