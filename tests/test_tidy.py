@@ -205,9 +205,10 @@ def test_a_dead_file_is_found() -> None:
     used = Module("agent/core/used.py", "")
     dead = Module("agent/core/dead.py", "")
     run = Module("agent/cli/run.py", "")
+    twin = Module("agent/_reference_encode.py", "")
     child = Module("agent/cli/child.py", "")
     starter = Module("agent/runtime/host.py", 'run("-m", "agent.cli.child")')
-    findings = list(code.nothing_is_dead([main, used, dead, run, child, starter]))
+    findings = list(code.nothing_is_dead([main, used, dead, run, twin, child, starter]))
     assert findings == [
         "core/dead.py:1: nothing imports agent.core.dead: wire it or delete it",
         "runtime/host.py:1: nothing imports agent.runtime.host: wire it or delete it",
