@@ -54,6 +54,7 @@ DIRECTIVES = {
     "linetrace": DEBUG,
     "embedsignature": False,
     "autotestdict": False,
+    "auto_pickle": False,
     "warn.unreachable": True,
     "warn.maybe_uninitialized": False,
     "warn.unused": True,

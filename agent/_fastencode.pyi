@@ -3,7 +3,7 @@ Columns to wire bytes (CloudWatch JSON) and to column buffers (staging).
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple, final
+from typing import Final, NamedTuple, Self, final
 
 from agent._fastparse import Columns
 
@@ -41,7 +41,7 @@ class Body:
     One PutLogEvents body in a buffer that is reused; readable through the buffer protocol.
     """
 
-    def __init__(self, capacity: int = ...) -> None: ...
+    def __new__(cls, capacity: int = ...) -> Self: ...
     def encode(
         self,
         head: bytes,
@@ -63,7 +63,9 @@ class Body:
         Write *head* (`{"logGroupName":…,"logStreamName":…,"logEvents":[`) and events from order[start] until a limit.
 
         A request never mixes events before, inside and after [valid_from_ms, valid_until_ms].
-        *resources* holds per part the rendered `,"kubernetes":{…}` or b"".  The first row is always encoded.
+        *resources* holds per part the rendered `,"kubernetes":{…}` or b"".  The first event is always written.
+        A bare row that is split may end in a later body: see `stop_byte`.  `_reference_encode` has the tables.
+        Raises ValueError for limits that cannot hold one event, and for an order of other parts.
         """
     def __len__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...

@@ -151,9 +151,6 @@ cdef class Order:
     cdef Py_ssize_t count
     cdef Ref* refs  # NULL: as they come
 
-    def __init__(self):
-        raise TypeError("an order comes from order_rows")
-
     def __dealloc__(self):
         PyMem_RawFree(self.refs)
 

@@ -7,7 +7,7 @@ Joined rows (`P … F`) and unescaped docker-json messages are appended behind t
 the same buffer.
 """
 
-from typing import Final, Literal, NamedTuple, final
+from typing import Final, Literal, NamedTuple, Self, final
 
 from agent.core.cursor import Cursor
 
@@ -31,7 +31,7 @@ class Chunk:
     Memory for one read, writable through the buffer protocol until it is parsed.
     """
 
-    def __init__(self, capacity: int) -> None: ...
+    def __new__(cls, capacity: int) -> Self: ...
     @property
     def capacity(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
@@ -89,7 +89,7 @@ class Parser:
     The state of one Log in one route: format, open pieces per stream, places.
     """
 
-    def __init__(self, *, format: int, line_bytes_max: int) -> None: ...
+    def __new__(cls, *, format: int, line_bytes_max: int) -> Self: ...
     def restore(self, cursor: Cursor) -> None:
         """Start from *cursor*; reading resumes at its lowest place."""
     def begin(self, generation: int) -> None:
@@ -101,7 +101,7 @@ class Parser:
         Parse chunk[:length], read at *offset* of the current generation, and take the chunk's memory.
 
         Whole lines are consumed, and see `consumed`; a partial last line is not, unless *final* (the
-        generation is finished) or it is longer than line_bytes_max.  Nothing consumed from a full chunk
+        generation is finished) or it is `chunk_bytes_min` long.  Nothing consumed from a full chunk
         means: read again with a chunk of at least `chunk_bytes_min`.
         Raises ValueError for an offset that is not where the last call stopped.
         """

@@ -72,7 +72,7 @@ cdef class Chunk:
 
 
 @cython.final
-cdef class View:
+cdef class _View:
     # One column, for the buffer protocol.
     cdef Columns owner
     cdef const void* memory
@@ -99,7 +99,7 @@ cdef class View:
 cdef object view_of(
     Columns owner, const void* memory, char* code, Py_ssize_t count, Py_ssize_t size,
 ):
-    cdef View view = View.__new__(View)
+    cdef _View view = _View.__new__(_View)
     view.owner = owner
     view.memory = memory
     view.code = code
@@ -125,8 +125,10 @@ cdef class Columns:
     The rows of one chunk; immutable.
     """
 
-    def __init__(self):
-        raise TypeError("columns come from a parser, or from Columns.build")
+    def __cinit__(self):
+        cdef int stream
+        for stream in range(STREAMS):
+            self.earlier[stream] = -1
 
     def __dealloc__(self):
         PyMem_RawFree(self.bytes)
@@ -236,11 +238,8 @@ cdef class Columns:
 
 cdef Columns columns_new(uint8_t* memory, Py_ssize_t capacity):
     cdef Columns columns = Columns.__new__(Columns)
-    cdef int stream
     columns.bytes = memory
     columns.bytes_capacity = capacity
-    for stream in range(STREAMS):
-        columns.earlier[stream] = -1
     return columns
 
 

@@ -1,18 +1,23 @@
 """
-The parser in plain Python: the specification of `_fastparse`, and what reads a chunk that the
-compiled one fails at.  `_reference_lines` has the tables of the formats, `_reference_encode` the encoders.
+The parser in plain Python: the specification of `_fastparse`.
+
+It also reads a chunk that the compiled one fails at.  `_reference_lines` has the tables of the
+formats, `_reference_encode` the encoders.
 
 | what | becomes |
 |---|---|
 | a valid line, tag `F` | a row |
 | pieces `P … P F` of a stream | one row, with the time, the offset and FLAG_PARTIAL of the first |
 | a raw line | a row of stream 0 with the read time |
-| a line that is not of its file's format | a row of stream 0, whole, with the read time and FLAG_INVALID; open pieces stay open |
+| any other line | a row of stream 0, whole, with the read time and FLAG_INVALID; pieces stay open |
 | a final CR of a row | nothing |
-| a row over line_bytes_max | its first line_bytes_max bytes, at once, FLAG_TRUNCATED; of a line, the rest is discarded up to its newline; of pieces, up to and including the `F` |
-| a physical line of line_bytes_max + 1,024 bytes or more | the same, without waiting for its newline; as docker's JSON it is not valid |
+| a row over line_bytes_max | its first line_bytes_max bytes, at once, with FLAG_TRUNCATED (1) |
+| a line of line_bytes_max + 1,024 bytes or more | the same, before its newline is there; no docker line (2) |
 | what has no newline when its generation ends | a line, and its row has FLAG_UNTERMINATED |
 | pieces that are released | a row with FLAG_UNTERMINATED |
+
+(1) The rest is discarded: of a line up to its newline, of pieces up to and including the `F`.
+(2) As docker's JSON it is not valid, since all of it would be needed to read its keys.
 
 All of it is decided by bytes alone: where reads end, and where a restart resumes, changes no row.
 """

@@ -1,9 +1,9 @@
-"""
+r"""
 The encoders in plain Python: the specification of `_fastencode`, byte for byte.
 
 A **message** is what CloudWatch shows of an event.  All text in it is valid UTF-8: each maximal ill-formed
-part of a row becomes one U+FFFD, and sizes count after that.  In JSON strings `"`, `\\` and bytes below
-0x20 are escaped (`\\n \\r \\t \\b \\f`, else `\\u00xx`), and nothing else.
+part of a row becomes one U+FFFD, and sizes count after that.  In JSON strings `"`, `\` and bytes below
+0x20 are escaped (`\n \r \t \b \f`, else `\u00xx`), and nothing else.
 
 MESSAGE_BARE:
 
@@ -22,7 +22,7 @@ MESSAGE_CONTAINER_INSIGHTS: Fluent Bit's record `{"time","stream","_p","log"[,"l
 | `stream` | `stderr` for stream 2, else `stdout`: Container Insights knows no third |
 | `_p` | `P` with FLAG_PARTIAL, else `F` |
 | `log` | the text; with FLAG_TRUNCATED, or where it was cut here, ` [truncated]` behind it |
-| `log_processed` | the text, as written, if between white space it is one strictly valid JSON object that is not empty; not of a FLAG_TRUNCATED row |
+| `log_processed` | the text, as written, if it is one JSON object: strictly valid, not empty, not FLAG_TRUNCATED |
 | resource | as given: `,"kubernetes":{…}` or nothing |
 
 A record that is longer than event_bytes_max goes without `log_processed`; if it still is, `log` is cut between
@@ -39,13 +39,15 @@ from __future__ import annotations
 import datetime as dt
 import re
 import struct
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from agent._fastencode import MESSAGE_BARE, Encoded, Staged
 from agent._fastparse import FLAG_PARTIAL, FLAG_STREAM_MASK, FLAG_TRUNCATED, Columns
 from agent._reference_lines import json_end, json_space
 from agent.core.cursor import STREAM_STDERR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 EVENT_OVERHEAD_BYTES = 26
 MARK = " [truncated]"
@@ -212,7 +214,7 @@ class Body:
     The same as `_fastencode.Body`, with an Order of this module.
     """
 
-    def __init__(self, capacity: int = 0) -> None:
+    def __init__(self) -> None:
         self._text = b""
 
     def __len__(self) -> int:
@@ -296,7 +298,7 @@ class Body:
 
 def staging_buffers(columns: Columns) -> Staged:
     """
-    The same as `_fastencode.staging_buffers`.
+    Return what `_fastencode.staging_buffers` returns.
     """
     rows = list(rows_of(columns))
     messages = [decode(row.message).encode() for row in rows]

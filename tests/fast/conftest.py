@@ -9,8 +9,8 @@ import os
 from hypothesis import HealthCheck, settings
 
 _SLOW = os.environ.get("TAILRACE_SLOW", "") not in {"", "0"}
-_COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+_QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-settings.register_profile("fast-quick", max_examples=60, **_COMMON)
-settings.register_profile("fast-slow", max_examples=2_000, **_COMMON)
+settings.register_profile("fast-quick", _QUICK)
+settings.register_profile("fast-slow", _QUICK, max_examples=2_000)
 settings.load_profile("fast-slow" if _SLOW else "fast-quick")

@@ -5,9 +5,8 @@ What the tests of this folder share: the two implementations, a reader that feed
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from hypothesis import strategies as st
@@ -15,6 +14,9 @@ from hypothesis import strategies as st
 from agent import _fastparse, _reference
 from agent._fastparse import FLAG_EARLIER, FLAG_STREAM_MASK, FORMAT_CRI, FORMAT_DOCKER, FORMAT_RAW
 from agent.core.cursor import Cursor, resume_place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 READ_TIME_NS = 1_800_000_000_000_000_000
 PARSERS = [

@@ -5,6 +5,7 @@ The encoders: compiled and reference write the same bytes, within CloudWatch's l
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -174,7 +175,7 @@ def test_invalid_utf8_becomes_replacement_characters(encoder):
     message = b"a\xff\xe2\x82b\xc0\xaf\xed\xa0\x80\xf0\x9f\x9a"
     expected = message.decode(errors="replace")
     assert messages_of(encoder, [message]) == [expected]
-    body, said = encode_all(encoder, [columns([message])], [b""], MESSAGE_BARE)[0]
+    _, said = encode_all(encoder, [columns([message])], [b""], MESSAGE_BARE)[0]
     assert said.event_bytes == len(expected.encode()) + 26
 
 
@@ -340,14 +341,19 @@ def test_a_body_that_is_being_sent_is_not_overwritten():
     body = _fastencode.Body()
     parts = [columns([b"x"])]
     order = _fastencode.order_rows(parts)
-    arguments = (HEAD, parts, [b""], order, 0)
-    body.encode(*arguments, format=MESSAGE_BARE, **ALWAYS)
+
+    def encode():
+        body.encode(
+            HEAD, parts, [b""], order, 0, format=MESSAGE_BARE, valid_from_ms=0, valid_until_ms=1
+        )
+
+    encode()
     with memoryview(body) as view:
         assert view.readonly
         assert len(view) == len(body)
         with pytest.raises(BufferError):
-            body.encode(*arguments, format=MESSAGE_BARE, **ALWAYS)
-    body.encode(*arguments, format=MESSAGE_BARE, **ALWAYS)
+            encode()
+    encode()
 
 
 def test_wrong_arguments_are_refused():
@@ -362,7 +368,7 @@ def test_wrong_arguments_are_refused():
         options = {"format": MESSAGE_BARE} | ALWAYS | options
         body.encode(HEAD, parts, resources, order, start, **options)
 
-    for wrong in (
+    wrongs: list[dict[str, Any]] = [
         {"start": 1},
         {"start": -1},
         {"start_byte": 1},
@@ -372,7 +378,8 @@ def test_wrong_arguments_are_refused():
         {"event_bytes_max": 100},
         {"events_max": 0},
         {"batch_bytes_max": 1_000},
-    ):
+    ]
+    for wrong in wrongs:
         with pytest.raises(ValueError):
             encode(**wrong)
     with pytest.raises(TypeError):
