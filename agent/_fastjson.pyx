@@ -41,12 +41,14 @@ cdef inline int hex_digit(uint8_t byte) noexcept nogil:
 
 
 cdef inline int hex_unit(const uint8_t* text) noexcept nogil:
-    # Four hexadecimal digits, or something negative.
-    cdef int high = (hex_digit(text[0]) << 4) | hex_digit(text[1])
-    cdef int low = (hex_digit(text[2]) << 4) | hex_digit(text[3])
-    if hex_digit(text[0]) < 0 or hex_digit(text[1]) < 0 or hex_digit(text[2]) < 0:
+    # Four hexadecimal digits, or -1.
+    cdef int first = hex_digit(text[0])
+    cdef int second = hex_digit(text[1])
+    cdef int third = hex_digit(text[2])
+    cdef int fourth = hex_digit(text[3])
+    if (first | second | third | fourth) < 0:
         return -1
-    return -1 if hex_digit(text[3]) < 0 else (high << 8) | low
+    return (first << 12) | (second << 8) | (third << 4) | fourth
 
 
 cdef const uint8_t* json_string_end(
