@@ -33,6 +33,7 @@ from agent.core.generations import (
     file_id_of,
     from_row,
 )
+from agent.core.sightings import age_s, in_order, is_same
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -151,11 +152,13 @@ class Chain:
         """
         Take in a complete view of the Log's family.
         """
-        ordered = _without_twins(sorted(sightings, key=_order))
+        ordered = in_order(sightings)
         self.seen = bool(ordered)
         # An empty file that nobody holds has nothing to be recognised by but its inode, which can be
         # reused, and nothing of it was read: it is numbered anew at every look.
-        self.generations = [item for item in self.generations if item.size or item.head or item.held]
+        self.generations = [
+            item for item in self.generations if item.size or item.head or item.held
+        ]
         placed: dict[int, Generation] = {}
         for index, sighting in enumerate(ordered):
             generation = self._by_inode(sighting, now)
@@ -264,7 +267,7 @@ class Chain:
         for generation in reversed(self.generations):
             if generation.key != sighting.key or generation.state is State.LOST:
                 continue
-            if self._is_same(generation, sighting):
+            if is_same(generation, sighting, self.generations, rebooted=self._rebooted):
                 return generation
             if generation.held or (generation.state is State.LIVE and generation.head):
                 self.overwritten(generation, now=now)
@@ -273,31 +276,6 @@ class Chain:
                 generation.device = generation.inode = 0
                 generation.was_cut = sighting.parts.is_live
         return None
-
-    def _is_same(self, generation: Generation, sighting: Sighting) -> bool:
-        if sighting.unreadable:
-            return True
-        if not generation.head and not generation.held:
-            return self._may_be(generation, sighting)
-        if generation.head and not generation.same_head(sighting):
-            return False
-        if sighting.parts.compressed:
-            return True
-        # A file can be shorter than what was synced of a cursor after a power loss, only then.
-        known = generation.available if generation.readable else generation.size
-        return sighting.size >= known or (self._rebooted and not generation.held)
-
-    def _may_be(self, generation: Generation, sighting: Sighting) -> bool:
-        """
-        Whether an inode alone can tell that a file of which no first line was seen is still the same.
-        """
-        if sighting.parts.compressed or sighting.size < generation.size:
-            return False
-        if sighting.parts.is_live and generation.state is not State.LIVE:
-            return False  # Its inode was reused: writers do not go back to a renamed file.
-        if generation.state is State.SEALED and sighting.size != generation.size:
-            return False
-        return not any(other.head and other.same_head(sighting) for other in self.generations)
 
     def _by_head(
         self, sighting: Sighting, index: int, placed: dict[int, Generation]
@@ -347,7 +325,7 @@ class Chain:
 
     def _append(self, sighting: Sighting, now: float, now_ns: int) -> Generation:
         generation = Generation(number=self.next_number, name=sighting.name)
-        generation.grown_at = now - _age_s(sighting, now_ns)
+        generation.grown_at = now - age_s(sighting, now_ns)
         self.next_number += 1
         self.generations.append(generation)
         return generation
@@ -369,7 +347,7 @@ class Chain:
             if newly_waiting and sighting is not None and successor is not None:
                 seen = places.get(successor.number)
                 if seen is not None and not generation.held:
-                    generation.waiting_since = now - _age_s(seen, now_ns)
+                    generation.waiting_since = now - age_s(seen, now_ns)
 
     def _found(self, generation: Generation, sighting: Sighting, now: float) -> None:
         if sighting.parts.compressed:
@@ -399,23 +377,3 @@ class Chain:
             generation.grown_at = now
         generation.available = sighting.size
         generation.size = max(generation.size, sighting.size)
-
-
-def _order(sighting: Sighting) -> tuple[tuple[int, int, str], int, bool]:
-    return (sighting.parts.order, sighting.mtime_ns, sighting.parts.compressed)
-
-
-def _without_twins(ordered: list[Sighting]) -> list[Sighting]:
-    """
-    Leave out a gz whose original is still there: it may be unfinished.
-    """
-    plain = {sighting.parts.order for sighting in ordered if not sighting.parts.compressed}
-    return [
-        sighting
-        for sighting in ordered
-        if not sighting.parts.compressed or sighting.parts.order not in plain
-    ]
-
-
-def _age_s(sighting: Sighting, now_ns: int) -> float:
-    return max(0.0, (now_ns - sighting.mtime_ns) / 1e9)

@@ -83,12 +83,12 @@ class Discovery:
     """
 
     def __init__(self, globs: Globs, disk: Disk, *, rotated: bool = True) -> None:
-        self._globs = globs
         self._rotated = rotated
-        self._disk = disk
+        self.globs = globs
+        self.disk = disk
         self.directories: dict[str, Directory] = {}
         #: Log keys by the directory that holds their files, and the name of the live file there.
-        self._homes: dict[str, dict[str, str]] = {}
+        self.homes: dict[str, dict[str, str]] = {}
         #: Live files that are symbolic links to files elsewhere: key → (directory, name).
         self._links: dict[str, tuple[str, str]] = {}
         #: Links to files that are followed by their own path anyway.
@@ -119,7 +119,7 @@ class Discovery:
             for directory in self._due(scope, dirty):
                 if directory.path in self.directories and directory.path not in run.visited:
                     run.walk(directory.path, directory.places, directory.depth)
-        for root, places in self._globs.roots.items():
+        for root, places in self.globs.roots.items():
             if scope is Scope.ALL or root not in self.directories:
                 run.walk(root, places, 0)
         homes = {home for home, _ in self._links.values()}
@@ -131,7 +131,7 @@ class Discovery:
     def _due(self, scope: Scope, dirty: set[str]) -> list[Directory]:
         if scope is Scope.DIRTY:
             return [self.directories[path] for path in dirty if path in self.directories]
-        stat_of = self._disk.stat
+        stat_of = self.disk.stat
         due = []
         for path, directory in self.directories.items():
             try:
@@ -152,21 +152,21 @@ class Discovery:
         Forget a Log that is over.
         """
         self._links.pop(key, None)
-        for names in self._homes.values():
+        for names in self.homes.values():
             for name in [name for name, owner in names.items() if owner == key]:
                 del names[name]
 
     def _follow_link(self, key: str) -> None:
         try:
-            real = self._disk.resolve(key)
-            self._disk.stat(real)
+            real = self.disk.resolve(key)
+            self.disk.stat(real)
         except OSError:
             return  # Dangling for an instant, while the kubelet rotates: keep what was known.
         home, name = posixpath.split(real)
         if self._links.get(key) != (home, name):
             self.forget(key)
             self._links[key] = (home, name)
-            self._homes.setdefault(home, {})[name] = key
+            self.homes.setdefault(home, {})[name] = key
 
     def families_in(
         self, directory: Directory, files: list[tuple[str, FileStat]]
@@ -174,7 +174,7 @@ class Discovery:
         """
         Sort the files of a directory into families.
         """
-        homes = self._homes.setdefault(directory.path, {})
+        homes = self.homes.setdefault(directory.path, {})
         families: dict[str, list[tuple[str, RotatedName, FileStat]]] = {
             key: [] for key in homes.values()
         }
@@ -191,21 +191,21 @@ class Discovery:
         return families
 
     def _owner(self, directory: Directory, live: str) -> str | None:
-        homes = self._homes[directory.path]
+        homes = self.homes[directory.path]
         key = homes.get(live)
         if key is not None:
             return key
-        if not self._globs.wants(directory.path, directory.places, live):
+        if not self.globs.wants(directory.path, directory.places, live):
             return None
         key = posixpath.join(directory.path, live)
         if key in self._links or key in self._aliases:
             return None  # Its files are elsewhere.
-        real = self._disk.resolve(key)
+        real = self.disk.resolve(key)
         if not directory.real:
-            directory.real = self._disk.resolve(directory.path)
+            directory.real = self.disk.resolve(directory.path)
         if real != posixpath.join(directory.real, live):
             home, name = posixpath.split(real)
-            if self._globs.wants(home, self._globs.places_of(home), name):
+            if self.globs.wants(home, self.globs.places_of(home), name):
                 self._aliases.add(key)
                 return None
             self._follow_link(key)
@@ -247,7 +247,7 @@ class _Run:
         directory.places |= places
         if not self.visit(directory):
             return
-        globs = self._discovery._globs
+        globs = self._discovery.globs
         for child in sorted(directory.children):
             below = globs.enter(directory.places, child)
             if not below or depth >= DEPTH_MAX:
@@ -264,7 +264,7 @@ class _Run:
         path = directory.path
         self.visited.add(path)
         try:
-            mtime_ns = self._discovery._disk.stat(path).st_mtime_ns
+            mtime_ns = self._discovery.disk.stat(path).st_mtime_ns
             listing, mtime_ns = self._list(path, mtime_ns)
         except OSError as error:
             if error.errno not in _GONE:
@@ -282,7 +282,7 @@ class _Run:
 
     def _list(self, path: str, mtime_ns: int) -> tuple[list[tuple[str, FileStat]], int]:
         # A rename while the directory is read can hide a file under both of its names.
-        disk = self._discovery._disk
+        disk = self._discovery.disk
         for _ in range(LIST_ATTEMPTS):
             listing = disk.list(path)
             after_ns = disk.stat(path).st_mtime_ns
@@ -299,7 +299,7 @@ class _Run:
         ]:
             del discovery.directories[known]
             self._scan.directories_gone.append(known)
-            for key in discovery._homes.pop(known, {}).values():
+            for key in discovery.homes.pop(known, {}).values():
                 self._scan.families[key] = []
 
     def _take(self, directory: Directory, listing: list[tuple[str, FileStat]]) -> None:
@@ -332,7 +332,7 @@ class _Run:
             return sighting._replace(unreadable=True)
 
     def _read_head(self, path: str, sighting: Sighting) -> Sighting:
-        disk = self._discovery._disk
+        disk = self._discovery.disk
         already = self._scan.opened.get(sighting.key)
         fd = disk.open(path) if already is None else already.fd
         keep = already is not None
@@ -347,10 +347,10 @@ class _Run:
                 mtime_ns=status.st_mtime_ns,
                 head=head_at(disk, fd, compressed=compressed, whole=not sighting.parts.is_live),
             )
-            if not keep and len(self._scan.opened) < self._open_max:
-                if sighting.key not in self._scan.opened:
-                    self._scan.opened[sighting.key] = Opened(fd, compressed)
-                    keep = True
+            room = len(self._scan.opened) < self._open_max
+            if room and not keep and sighting.key not in self._scan.opened:
+                self._scan.opened[sighting.key] = Opened(fd, compressed)
+                keep = True
         finally:
             if not keep:
                 disk.close(fd)

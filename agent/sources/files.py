@@ -10,6 +10,7 @@ one-shot watch; every rescan looks at it as well, so that nothing depends on ino
 
 from __future__ import annotations
 
+import asyncio
 import posixpath
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,11 @@ from agent.sources.discovery import Discovery, Scan, Scope, errno_name, missing_
 from agent.sources.followed import FollowedLog, is_descriptor_limit
 from agent.sources.globs import Globs
 from agent.sources.reader import Reader
+from agent.sources.rescans import Rescans
 from agent.sources.settings import FilesSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from agent.core.batch import Resource
     from agent.core.budget import Share
@@ -35,9 +37,6 @@ if TYPE_CHECKING:
     from agent.core.host import Host
 
 __all__ = ["Files", "FilesSettings"]
-
-#: Without inotify new files are still noticed within a second.
-RESCAN_WITHOUT_WATCHES_S = 1.0
 
 
 class Files:
@@ -74,11 +73,8 @@ class Files:
         self._active: dict[str, FollowedLog] = {}
         self._by_watch: dict[str, str] = {}
         self._known: dict[tuple[int, int], Sighting] = {}
-        self._dirty: set[str] = set()
-        self._overflow = False
-        self._watching = True
+        self._rescans = Rescans(settings, host)
         self._scanned = False
-        self._rescan_at = self._rescan_full_at = 0.0
 
     # -- what the runtime calls ---------------------------------------------------------------
 
@@ -86,12 +82,14 @@ class Files:
         """
         Follow until cancelled.
         """
+        # After an error it is called again: deleted files must stay open until then.
         try:
             while True:
                 await self.tick()
                 await self.host.clock.sleep(self.settings.poll_interval_s)
-        finally:
+        except asyncio.CancelledError:
             self.close()
+            raise
 
     async def scan(self) -> None:
         """
@@ -106,7 +104,7 @@ class Files:
         clock = self.host.clock
         now = clock.monotonic()
         self._take_events()
-        scope = self._scope_due(now)
+        scope = None if self.frozen else self._rescans.due(now)
         if scope is not None:
             await self._scan(scope)
             now = clock.monotonic()
@@ -117,10 +115,7 @@ class Files:
             for log in list(self.logs.values()):
                 if log.key not in self._active and (scope is Scope.ALL or not log.watched):
                     self._poll(log, now, now_ns)
-            # A soft limit: a file that a route has yet to read is opened beyond it, or a route that
-            # stands still would keep the others from reading.
-            while self.open_count > self.settings.open_files_max and self.make_room():
-                pass
+            self._close_beyond_limit()
         for reader in self._readers.values():
             reader.tick(now)
 
@@ -159,7 +154,7 @@ class Files:
         self._readers[route] = reader
         for key, cursor in cursors.items():
             # Gone while nobody looked: its chain says what was lost.
-            if key not in self.logs and self._globs_own(key):
+            if key not in self.logs and self._globs.may_match(key):
                 self._log(key).floors[route] = (cursor[0].generation, 0)
         for log in self.logs.values():
             reader.notify(log)
@@ -186,7 +181,7 @@ class Files:
         """
         Scan the directory of *log* on the next tick.
         """
-        self._dirty.add(log.home)
+        self._rescans.mark(log.home)
         self._activate(log)
 
     def committed(self, log: FollowedLog, route: str, place: tuple[int, int]) -> None:
@@ -211,21 +206,6 @@ class Files:
             del self.logs[log.key]
             self._active.pop(log.key, None)
             self._discovery.forget(log.key)
-
-    def is_older(self, log: FollowedLog) -> bool:
-        """
-        Whether `ignore_older_s` leaves out what is in *log* now.
-        """
-        limit_s = self.settings.ignore_older_s
-        newest_ns = max((sighting.mtime_ns for sighting in log.sightings), default=0)
-        age_s = (self.host.clock.now_ns() - newest_ns) / 1e9
-        if not limit_s or age_s <= limit_s:
-            return False
-        self.host.tell(
-            "file_ignored_older",
-            f"{log.key}: not modified for {age_s:.0f} s: only what comes is read",
-        )
-        return True
 
     def make_room(self) -> bool:
         """
@@ -262,34 +242,22 @@ class Files:
     def _take_events(self) -> None:
         for path, _name in self.host.watches.drain():
             if not path:
-                self._overflow = True
+                self._rescans.overflowed()
                 continue
             key = self._by_watch.pop(path, None)
             if key is None:
-                self._dirty.add(path)
+                self._rescans.mark(path)
             elif key in self.logs:
                 self._activate(self.logs[key])
 
-    def _scope_due(self, now: float) -> Scope | None:
-        if self.frozen:
-            return None
-        if not self._scanned or self._overflow or now >= self._rescan_full_at:
-            return Scope.ALL
-        if now >= self._rescan_at:
-            return Scope.CHANGED
-        return Scope.DIRTY if self._dirty else None
-
     async def _scan(self, scope: Scope) -> None:
-        now = self.host.clock.monotonic()
-        dirty, self._dirty = self._dirty, set()
-        if scope is not Scope.DIRTY:
-            self._set_timers(scope, now)
+        missing = next(missing_roots(self._discovery, self._globs), None)
+        dirty = self._rescans.begin(
+            scope, self.host.clock.monotonic(), root_missing=missing is not None
+        )
         scan = await self.host.run_blocking(self._look, scope, dirty)
         self._take(scan)
-        # What was created in a new directory before its watch was there is seen by looking again.
-        # A directory that appears is listed, and its watch set, one after the other: the gap is closed here.
-        if self._watch(scan.directories_new):
-            self._dirty.update(scan.directories_new)
+        self._rescans.watch_directories(scan.directories_new)
         for path in scan.directories_gone:
             self.host.watches.forget_directory(path)
         self._scanned = True
@@ -303,50 +271,38 @@ class Files:
             open_max=max(0, self.settings.open_files_max - self.open_count),
         )
 
-    def _set_timers(self, scope: Scope, now: float) -> None:
-        settings = self.settings
-        interval_s = settings.rescan_interval_s
-        missing = next(missing_roots(self._discovery, self._globs), None)
-        if not self._watching or missing is not None:
-            interval_s = min(interval_s, RESCAN_WITHOUT_WATCHES_S)
-        self._rescan_at = now + interval_s
-        if scope is Scope.ALL:
-            self._overflow = False
-            self._rescan_full_at = now + settings.rescan_full_interval_s
-
     def _take(self, scan: Scan) -> None:
-        clock = self.host.clock
         for path, error in scan.errors:
             self.count_error(path, error)
             if is_descriptor_limit(error) and self.make_room():
-                self._dirty.add(posixpath.dirname(path))
+                self._rescans.mark(posixpath.dirname(path))
         for key, family in scan.families.items():
-            log = self.logs.get(key)
-            if log is None:
-                if not family:
-                    continue
-                log = self._log(key)
-            for sighting in log.sightings:
-                self._known.pop(sighting.key, None)
-            for sighting in family:
-                self._known[sighting.key] = sighting
-                opened = scan.opened.pop(sighting.key, None)
-                if opened is not None and sighting.key in log.opened:
-                    self.host.disk.close(opened.fd)
-                elif opened is not None:
-                    log.opened[sighting.key] = opened
-            log.home = self._discovery.home_of(key)
-            now = clock.monotonic()
-            log.observe(family, self.host.disk, now=now, now_ns=clock.now_ns())
-            log.chain.settle(now)
-            if self.frozen:
-                log.chain.freeze()
-            self._activate(log)
-            self._notify(log)
+            if key in self.logs or family:
+                self._take_family(self.logs.get(key) or self._log(key), family, scan)
         for opened in scan.opened.values():
             self.host.disk.close(opened.fd)
         if not self._scanned:
             self._missing_logs()
+
+    def _take_family(self, log: FollowedLog, family: list[Sighting], scan: Scan) -> None:
+        clock = self.host.clock
+        for sighting in log.sightings:
+            self._known.pop(sighting.key, None)
+        for sighting in family:
+            self._known[sighting.key] = sighting
+            opened = scan.opened.pop(sighting.key, None)
+            if opened is not None and sighting.key in log.opened:
+                self.host.disk.close(opened.fd)
+            elif opened is not None:
+                log.opened[sighting.key] = opened
+        log.home = self._discovery.home_of(log.key)
+        now = clock.monotonic()
+        log.observe(family, self.host.disk, now=now, now_ns=clock.now_ns())
+        log.chain.settle(now)
+        if self.frozen:
+            log.chain.freeze()
+        self._activate(log)
+        self._notify(log)
 
     def _missing_logs(self) -> None:
         """
@@ -376,34 +332,11 @@ class Files:
             chain.settle(log.quiet_since)
         return log
 
-    def _globs_own(self, key: str) -> bool:
-        return key.startswith(tuple(root.rstrip("/") + "/" for root in self._globs.roots))
-
-    def _watch(self, directories: Iterable[str]) -> bool:
-        watched = False
-        for path in directories:
-            try:
-                self.host.watches.watch_directory(path)
-                watched = True
-            except FileNotFoundError:
-                self._dirty.add(path)
-            except OSError as error:
-                self._without_watches(error)
-                break
-        return watched
-
-    def _without_watches(self, error: OSError) -> None:
-        if self._watching:
-            self._watching = False
-            self._rescan_at = min(
-                self._rescan_at, self.host.clock.monotonic() + RESCAN_WITHOUT_WATCHES_S
-            )
-            self.host.tell(
-                "watches_unavailable",
-                f"inotify: {error.strerror or error}; rescanning every {RESCAN_WITHOUT_WATCHES_S:g} s instead. "
-                "Raise fs.inotify.max_user_watches or max_user_instances.",
-                level="warning",
-            )
+    def _close_beyond_limit(self) -> None:
+        # A soft limit: a file that a route has yet to read is opened beyond it, or a route that
+        # stands still would keep the others from reading.
+        while self.open_count > self.settings.open_files_max and self.make_room():
+            pass
 
     # -- the tick -----------------------------------------------------------------------------
 
@@ -419,7 +352,7 @@ class Files:
             chain.settle(now)
             changed = True
             if any(generation.state is State.CUT for generation in chain.generations):
-                self._dirty.add(log.home)
+                self._rescans.mark(log.home)
         if changed:
             self._activate(log)
             self._notify(log)
@@ -433,23 +366,18 @@ class Files:
         if self._active.pop(log.key, None) is None:
             return
         generations = log.chain.generations
-        if not generations or not self._watching or generations[-1].finished:
+        if not generations or generations[-1].finished:
             return
         path = log.path_of(generations[-1])
-        try:
-            self.host.watches.watch_file_once(path)
-        except FileNotFoundError:
-            self._dirty.add(log.home)
-        except OSError as error:
-            self._without_watches(error)
-        else:
-            self._by_watch[path] = log.key
-            log.watched = True
-            # A write between the last look and the watch is in the size by now.
-            clock = self.host.clock
-            if log.poll(self.host.disk, now=clock.monotonic(), now_ns=clock.now_ns()):
-                self._activate(log)
-                self._notify(log)
+        if not self._rescans.watch_file(path):
+            return
+        self._by_watch[path] = log.key
+        log.watched = True
+        # A write between the last look and the watch is in the size by now.
+        clock = self.host.clock
+        if log.poll(self.host.disk, now=clock.monotonic(), now_ns=clock.now_ns()):
+            self._activate(log)
+            self._notify(log)
 
     def _activate(self, log: FollowedLog) -> None:
         log.quiet_since = self.host.clock.monotonic()

@@ -55,6 +55,12 @@ class Globs:
                 reached.add((pattern, index + 1))
         return self._closed(reached)
 
+    def may_match(self, path: str) -> bool:
+        """
+        Whether *path* lies below a literal directory of a pattern.
+        """
+        return path.startswith(tuple(root.rstrip("/") + "/" for root in self.roots))
+
     def places_of(self, directory: str) -> Places:
         """
         Return the places that the patterns have in *directory*, by its path alone.

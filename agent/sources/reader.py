@@ -157,7 +157,7 @@ class Reader:
         clock = files.host.clock
         cursor = self._cursors.pop(log.key, None)
         at_end = cursor is None and (
-            (self._from_end and log.existed) or (log.existed and files.is_older(log))
+            (self._from_end and log.existed) or (log.existed and self._is_older(log))
         )
         follow = begin(
             log,
@@ -171,6 +171,22 @@ class Reader:
         place = resume_place(follow.cursor)
         log.floors[self.route] = (place.generation, place.offset)
         return follow
+
+    def _is_older(self, log: FollowedLog) -> bool:
+        """
+        Whether `ignore_older_s` leaves out what is in *log* now.
+        """
+        host, settings = self._files.host, self._files.settings
+        limit_s = settings.ignore_older_s
+        newest_ns = max((sighting.mtime_ns for sighting in log.sightings), default=0)
+        age_s = (host.clock.now_ns() - newest_ns) / 1e9
+        if not limit_s or age_s <= limit_s:
+            return False
+        host.tell(
+            "file_ignored_older",
+            f"{log.key}: not modified for {age_s:.0f} s: only what comes is read",
+        )
+        return True
 
     def tick(self, now: float) -> None:
         """

@@ -20,13 +20,15 @@ class FilesSettings:
     paths: Annotated[
         tuple[str, ...],
         Meta(
-            description="Globs of live files, absolute; `**` matches any directories. Rotated files belong to their live one."
+            description="Globs of live files, absolute; `**` matches any directories. "
+            "Rotated files belong to their live one."
         ),
     ] = ("/var/log/pods/*/*/*.log",)
     rotated: Annotated[
         bool,
         Meta(
-            description="Rotated files belong to the Log of their live one; false: every file that a glob matches is a Log of its own."
+            description="Rotated files belong to the Log of their live one; "
+            "false: every file that a glob matches is a Log of its own."
         ),
     ] = True
     exclude: Annotated[tuple[str, ...], Meta(description="Globs of files not to follow.")] = ()
@@ -41,13 +43,15 @@ class FilesSettings:
     start: Annotated[
         Literal["beginning", "end"],
         Meta(
-            description="Where to begin in files that exist when a route starts for the first time. Later ones are read from their beginning."
+            description="Where to begin in files that exist when a route starts for the first "
+            "time. Later ones are read from their beginning."
         ),
     ] = "beginning"
     ignore_older_s: Annotated[
         float,
         Meta(
-            description="At first sight skip what is in files not modified for longer; Logs with a cursor always resume. 0: off.",
+            description="At first sight skip what is in files not modified for longer; Logs with "
+            "a cursor always resume. 0: off.",
             ge=0,
         ),
     ] = 0
@@ -71,7 +75,8 @@ class FilesSettings:
     rotate_grace_s: Annotated[
         float,
         Meta(
-            description="Quiet time after which a renamed or deleted file counts as finished, and for which a copy of a truncated one is waited for.",
+            description="Quiet time after which a renamed or deleted file counts as finished, and "
+            "for which a copy of a truncated one is waited for.",
             ge=0,
         ),
     ] = 5.0
@@ -81,7 +86,8 @@ class FilesSettings:
     open_files_max: Annotated[
         int,
         Meta(
-            description="Descriptors held; past it, files that are read to their end are closed, and opened again when they grow.",
+            description="Descriptors held; past it, files that are read to their end are closed, "
+            "and opened again when they grow.",
             ge=8,
         ),
     ] = 8192

@@ -134,9 +134,9 @@ class Turn:
 
     def _open(self, follow: Follow, generation: Generation) -> Opened | None:
         log, disk = follow.log, self._host.disk
-        if generation.key not in log.opened:
-            if self._files.open_count >= self._files.settings.open_files_max:
-                self._files.make_room()
+        limit = self._files.settings.open_files_max
+        if generation.key not in log.opened and self._files.open_count >= limit:
+            self._files.make_room()
         try:
             opened = log.descriptor(generation, disk)
         except OSError as error:
@@ -313,8 +313,8 @@ class Turn:
         mode = StreamMode.LINE
         opened = follow.log.opened.get(generation.key)
         if opened is not None and not opened.compressed:
-            if self._host.disk.pread(opened.fd, 1, stop - 1) != b"\n":
-                mode = StreamMode.LINE_REST
+            before = self._host.disk.pread(opened.fd, 1, stop - 1)
+            mode = StreamMode.LINE if before == b"\n" else StreamMode.LINE_REST
         return self.segments.lost(follow, generation, stop, skip.reason, mode, "isolated")
 
     def _damaged(self, follow: Follow, generation: Generation, error: GzipError) -> Segment | None:

@@ -51,6 +51,7 @@ class Machine(RuleBasedStateMachine):
         self.writer: File | None = None
         self.create()
         self.cursor = (0, 0)
+        self.dirty = False
         self.restart()
         self.written: list[bytes] = []  # of the current history, by line
         self.delivered = bytearray()
@@ -106,6 +107,7 @@ class Machine(RuleBasedStateMachine):
         if line_between:
             self.write(1)  # What copytruncate loses.
         del self.writer.data[:]
+        self.dirty = True
 
     @precondition(lambda self: any(self.compressible()))
     @rule()
@@ -155,6 +157,14 @@ class Machine(RuleBasedStateMachine):
 
     @rule(hold=booleans())
     def look(self, hold: bool) -> None:
+        self.dirty = False
+        live = self.names.get(LIVE)
+        for generation in self.chain.generations:
+            file = self.held.get(generation.number)
+            if file is None or file is live or file.compressed or generation.finished:
+                continue
+            if len(file.data) > generation.available:
+                self.grow(generation, file)
         sightings = []
         for name, file in self.names.items():
             if ignored(name):
@@ -178,6 +188,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def poll(self) -> None:
+        if self.dirty:
+            self.look(hold=True)  # The event of a new name comes before the next tick's sizes.
         for generation in self.chain.generations:
             file = self.held.get(generation.number)
             if file is None or file.compressed or generation.finished:
@@ -186,10 +198,13 @@ class Machine(RuleBasedStateMachine):
                 self.cut(generation)
                 return
             if len(file.data) > generation.available:
-                self.chain.grew(generation, len(file.data), now=self.now)
-                head = head_of(bytes(file.data[:1024]), whole=False)
-                if not generation.head and head is not None:
-                    self.chain.identify(generation, head)
+                self.grow(generation, file)
+
+    def grow(self, generation: Generation, file: File) -> None:
+        self.chain.grew(generation, len(file.data), now=self.now)
+        head = head_of(bytes(file.data[:1024]), whole=False)
+        if not generation.head and head is not None:
+            self.chain.identify(generation, head)
 
     def has_head(self, generation: Generation, file: File) -> bool:
         head = head_of(bytes(file.data[: generation.head_length]), whole=True)

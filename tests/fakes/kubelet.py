@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import gzip
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 START = datetime(2026, 11, 22, 10, 15, 0, tzinfo=UTC)
 MAX_FILES = 5  # containerLogMaxFiles
@@ -130,7 +130,9 @@ class Kubelet:
 
     def _clean(self, container: Container) -> None:
         for path in self._rotated(container):
-            if path.suffix == ".tmp" or (path.suffix != ".gz" and path.with_name(path.name + ".gz").exists()):
+            if path.suffix == ".tmp" or (
+                path.suffix != ".gz" and path.with_name(path.name + ".gz").exists()
+            ):
                 path.unlink()
 
     def _remove_excess(self, container: Container) -> None:

@@ -44,3 +44,28 @@ def container(root: Path) -> Iterator[Container]:
     running = Container(root, namespace="shop", pod="cart-0", uid=UID, name="app")
     yield running
     running.stop()
+
+
+@pytest.fixture
+def raw_settings(tmp_path: Path) -> FilesSettings:
+    """
+    Plain application logs.
+    """
+    return FilesSettings(paths=(f"{tmp_path}/app/*.log",))
+
+
+@pytest.fixture
+def app_log(tmp_path: Path) -> Path:
+    """
+    The path of a plain log.
+    """
+    (tmp_path / "app").mkdir()
+    return tmp_path / "app" / "app.log"
+
+
+def append(path: Path, data: bytes) -> None:
+    """
+    Append to a file that nobody keeps open.
+    """
+    with path.open("ab") as file:
+        file.write(data)

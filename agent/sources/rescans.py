@@ -1,0 +1,112 @@
+"""
+When to look, and where: directories that events named, timers, and the watches that spare rescans.
+
+A watch that cannot be set (ENOSPC, EMFILE) is told once; from then on rescans come every second.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.sources.discovery import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from agent.core.host import Host
+    from agent.sources.settings import FilesSettings
+
+#: Without inotify new files are still noticed within a second.
+RESCAN_WITHOUT_WATCHES_S = 1.0
+
+
+class Rescans:
+    """
+    The scans that are due.
+    """
+
+    def __init__(self, settings: FilesSettings, host: Host) -> None:
+        self._settings = settings
+        self._host = host
+        self._dirty: set[str] = set()
+        self._everything = True
+        self._working = True
+        self._at = self._full_at = 0.0
+
+    def mark(self, directory: str) -> None:
+        """
+        Look at *directory* on the next tick.
+        """
+        self._dirty.add(directory)
+
+    def overflowed(self) -> None:
+        """
+        Look at everything on the next tick: events were dropped.
+        """
+        self._everything = True
+
+    def due(self, now: float) -> Scope | None:
+        """
+        Return what has to be scanned now.
+        """
+        if self._everything or now >= self._full_at:
+            return Scope.ALL
+        if now >= self._at:
+            return Scope.CHANGED
+        return Scope.DIRTY if self._dirty else None
+
+    def begin(self, scope: Scope, now: float, *, root_missing: bool) -> set[str]:
+        """
+        Start a scan: set the timers and hand over the directories that events named.
+        """
+        dirty, self._dirty = self._dirty, set()
+        if scope is not Scope.DIRTY:
+            interval_s = self._settings.rescan_interval_s
+            if not self._working or root_missing:
+                interval_s = min(interval_s, RESCAN_WITHOUT_WATCHES_S)
+            self._at = now + interval_s
+        if scope is Scope.ALL:
+            self._everything = False
+            self._full_at = now + self._settings.rescan_full_interval_s
+        return dirty
+
+    def watch_directories(self, directories: Iterable[str]) -> None:
+        """
+        Watch new directories, and look again at what was created before the watch was there.
+        """
+        for path in directories:
+            try:
+                self._host.watches.watch_directory(path)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                self._unavailable(error)
+                return
+            self._dirty.add(path)
+
+    def watch_file(self, path: str) -> bool:
+        """
+        Watch for the next write to *path*; False where that is not possible.
+        """
+        if not self._working:
+            return False
+        try:
+            self._host.watches.watch_file_once(path)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            self._unavailable(error)
+            return False
+        return True
+
+    def _unavailable(self, error: OSError) -> None:
+        if not self._working:
+            return
+        self._working = False
+        self._at = min(self._at, self._host.clock.monotonic() + RESCAN_WITHOUT_WATCHES_S)
+        self._host.tell(
+            "watches_unavailable",
+            f"inotify: {error.strerror or error}; rescanning every {RESCAN_WITHOUT_WATCHES_S:g} s "
+            "instead. Raise fs.inotify.max_user_watches or max_user_instances.",
+            level="warning",
+        )
