@@ -183,6 +183,7 @@ class Generation:
     grown_at: float = 0.0
     waiting_since: float = float("-inf")  # superseded, absent or cut since
     was_cut: bool = False
+    touched: bool = False  # a route began to read it, or a checkpoint knows it
     measured: bool = False  # a compressed file was read to its end
 
     @property
@@ -256,6 +257,7 @@ def from_row(row: GenerationRow) -> Generation:
         name=row.name,
         size=row.size,
         state=State.ABSENT,
+        touched=True,
         grown_at=float("-inf"),
     )
 

@@ -307,21 +307,20 @@ class Chain:
 
     def _make_way(self, ordered: list[Sighting], placed: dict[int, Generation]) -> None:
         """
-        Let copies of a live file that nobody saw with a first line take its number.
+        Let files that appeared before untouched generations come before them.
 
-        What it held since the last look is in copies, which come before it.  Nothing was read of it,
-        so its number is free for the first of them.
+        Between two looks a file can be written, copied, cut and written again.  The copy comes first,
+        but the live file was recognised.  Where no route has touched that, numbers are free.
         """
-        last = max(placed, default=-1)
-        if last < 0 or placed[last].head:
-            return
-        before = max((index for index in placed if index < last), default=-1)
+        last = max((index for index, item in placed.items() if item.touched), default=-1)
         heads = {(item.head, item.head_length) for item in self.generations}
-        fresh = [i for i in range(before + 1, last) if ordered[i].head not in (None, *heads)]
-        if fresh:
-            generation = placed[fresh[0]] = placed.pop(last)
-            generation.held = False
-            generation.device = generation.inode = 0
+        fresh = [
+            index
+            for index in range(last + 1, len(ordered))
+            if index not in placed and ordered[index].head not in {None, *heads}
+        ]
+        for index in [index for index in placed if fresh and index > fresh[0]]:
+            self.generations.remove(placed.pop(index))
 
     def _append(self, sighting: Sighting, now: float, now_ns: int) -> Generation:
         generation = Generation(number=self.next_number, name=sighting.name)

@@ -116,6 +116,7 @@ class Turn:
             if not self._refresh(follow, generation, opened):
                 follow.looked_size = generation.available
                 return None
+            generation.touched = True
             parser = follow.parser_for(
                 follow.log.format_of(generation, self._host.disk, self._files.settings.format),
                 self._files.settings.line_bytes_max,
@@ -369,6 +370,8 @@ class Turn:
                 self._files.count_error(follow.log.path_of(generation), error)
                 self._delay(follow)
                 return
+        if generation is not None:
+            generation.touched = True
         follow.align_size = None
         follow.offset = offset
         follow.cursor = follow.first_cursor = cursor_at(follow.number, offset)

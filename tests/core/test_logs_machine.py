@@ -250,6 +250,7 @@ class Machine(RuleBasedStateMachine):
         if generation.available == UNMEASURED:
             self.chain.measured(generation, len(data))
             return True
+        generation.touched = True
         self.delivered += data[offset : generation.available]
         self.place = (number, min(len(data), generation.available))
         self.covered.append((number, offset, self.place[1]))
