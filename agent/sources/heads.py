@@ -1,5 +1,5 @@
 """
-Open files and how they begin.
+Open files: how they begin, and where their last line does.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from agent.sources.gunzip import first_bytes
 
 if TYPE_CHECKING:
     from agent.core.host import Disk
+
+#: Block in which the last line start is searched backwards.
+ALIGN_BYTES = 64 << 10
 
 
 @dataclass(slots=True)
@@ -38,6 +41,20 @@ def first_line(disk: Disk, fd: int, *, compressed: bool) -> bytes:
     """
     first = _first(disk, fd, compressed=compressed)
     return first.partition(b"\n")[0]
+
+
+def last_line_start(disk: Disk, fd: int, size: int) -> int:
+    """
+    Return where the last line before *size* begins: *size* itself behind a newline.
+    """
+    stop = size
+    while stop > 0:
+        start = max(0, stop - ALIGN_BYTES)
+        newline = disk.pread(fd, stop - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        stop = start
+    return 0
 
 
 def _first(disk: Disk, fd: int, *, compressed: bool) -> bytes:

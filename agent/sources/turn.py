@@ -19,6 +19,7 @@ from agent.core.generations import UNMEASURED
 from agent.core.logs import Step
 from agent.sources.followed import is_descriptor_limit
 from agent.sources.gunzip import GzipError, GzipStream
+from agent.sources.heads import last_line_start
 from agent.sources.segments import Segments
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ RETRY_S_MIN = 0.5
 RETRY_S_MAX = 30.0
 #: A damaged gz is given up after this many attempts: what it was made of is gone.
 GZIP_ATTEMPTS = 3
-#: Block in which the last line start is searched backwards.
-ALIGN_BYTES = 64 << 10
 
 
 @dataclass(slots=True, kw_only=True)
@@ -365,7 +364,9 @@ class Turn:
                 if opened is not None and opened.compressed:
                     offset = generation.size
                 elif opened is not None:
-                    offset = await self._host.run_blocking(self._line_start, opened.fd, size)
+                    offset = await self._host.run_blocking(
+                        last_line_start, self._host.disk, opened.fd, size
+                    )
             except OSError as error:
                 self._files.count_error(follow.log.path_of(generation), error)
                 self._delay(follow)
@@ -375,16 +376,6 @@ class Turn:
         follow.align_size = None
         follow.offset = offset
         follow.cursor = follow.first_cursor = cursor_at(follow.number, offset)
-
-    def _line_start(self, fd: int, size: int) -> int:
-        stop = size
-        while stop > 0:
-            start = max(0, stop - ALIGN_BYTES)
-            newline = self._host.disk.pread(fd, stop - start, start).rfind(b"\n")
-            if newline >= 0:
-                return start + newline + 1
-            stop = start
-        return 0
 
     def _line_stop(self, follow: Follow, generation: Generation, start: int, length: int) -> int:
         """

@@ -185,3 +185,44 @@ async def test_after_a_power_loss_a_shorter_file_is_clamped(
     assert resumed.texts(app_log) == [b"four"]
     assert {segment.generation for segment in resumed.segments} == {0}
     again.close()
+
+
+async def test_content_replaced_between_tick_and_read_is_not_delivered_as_the_old(
+    raw_settings: FilesSettings, app_log: Path
+) -> None:
+    """
+    The file grew, and is another one: what was read is thrown away, because its head no longer agrees.
+    """
+    append(app_log, b"one\n")
+    source = Source(raw_settings)
+    route = await source.start()
+    await source.settle(1)
+    with app_log.open("r+b") as file:
+        file.write(b"all of this is new\nand more\n")
+    await source.files.tick()
+    await route.read_all()
+    assert route.texts(app_log) == [b"one"]
+    await source.settle(8)
+    assert route.texts(app_log) == [b"one", b"all of this is new", b"and more"]
+    source.close()
+
+
+async def test_last_flush_into_the_renamed_file_comes_before_the_new_one(
+    raw_settings: FilesSettings, app_log: Path
+) -> None:
+    """
+    The new file has bytes, and the copier of the other stream still flushes a line into the old one.
+    """
+    with app_log.open("ab", buffering=0) as writer:
+        writer.write(b"1\n")
+        source = Source(raw_settings)
+        route = await source.start()
+        await source.settle(1)
+        app_log.rename(app_log.with_name("app.log.1"))
+        append(app_log, b"3\n")
+        await source.settle(0.4)
+        writer.write(b"2\n")
+    await source.settle(3)
+    assert route.texts(app_log) == [b"1", b"2", b"3"]
+    assert not route.losses
+    source.close()
