@@ -11,17 +11,27 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agent import _fastparse, _reference
+from agent import _fastparse
 from agent.core.cursor import Cursor, StreamCursor, StreamMode, cursor_at, resume_place
 
 if TYPE_CHECKING:
+    from agent import _reference
     from agent.core.batch import LossReason
     from agent.core.generations import Generation
     from agent.sources.followed import FollowedLog
     from agent.sources.gunzip import GzipStream
 
+    Parser = _fastparse.Parser | _reference.Parser
 
-Parser = _fastparse.Parser | _reference.Parser
+
+def slow_parser() -> type[_reference.Parser]:
+    """
+    Return the parser in plain Python, which reads what the fast one fails at.
+    """
+    # Imported where it is needed: an agent that meets no poison never pays for it.
+    from agent import _reference  # noqa: PLC0415
+
+    return _reference.Parser
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +86,7 @@ class Follow:
         Return the parser, made from the cursor if there is none.
         """
         if self.parser is None:
-            make = _fastparse.Parser if self.reference is None else _reference.Parser
+            make = _fastparse.Parser if self.reference is None else slow_parser()
             parser: Parser = make(format=format_, line_bytes_max=line_bytes_max)
             parser.restore(self.cursor)
             if self.number > resume_place(self.cursor).generation:

@@ -42,7 +42,9 @@ def test_a_chunk_larger_than_the_minimum_is_admitted_alone() -> None:
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 400), st.booleans()), max_size=40))
 def test_sums_stay_true(steps: list[tuple[str, int, bool]]) -> None:
     """
-    Whatever is taken, resized and released: what is held is the sum of the charges, and the common part is what exceeds the minimums.
+    Whatever is taken, resized and released: what is held is the sum of the charges.
+
+    The common part is what exceeds the minimums.
     """
     budget = Budget(1000, ("a", "b"))
     charges: list[Charge] = []

@@ -73,7 +73,7 @@ class TestDisk(OsDisk):
         self.opened.add(fd)
         return fd
 
-    def close(self, fd: int) -> None:  # type: ignore[override]
+    def close(self, fd: int) -> None:
         self.opened.discard(fd)
         OsDisk.close(fd)
 

@@ -31,7 +31,7 @@ class SqliteWorld:
     def connection(self) -> sqlite3.Connection:
         return self.store._sound
 
-    def tell(self, event: str, text: str, *, level: str = "info", **_fields: object) -> None:
+    def tell(self, event: str, text: str, /, *, level: str = "info", **_fields: object) -> None:
         self.told.append((event, level, text))
 
     async def reopen(

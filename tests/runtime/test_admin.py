@@ -45,7 +45,7 @@ class Endpoint(Admin):
             tell=self._note,
         )
 
-    def _note(self, event: str, text: str, *, level: str = "info", **fields: object) -> None:
+    def _note(self, event: str, text: str, /, *, level: str = "info", **fields: object) -> None:
         self.told.append(event)
 
     def _gauges(self) -> None:

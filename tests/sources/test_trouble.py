@@ -8,7 +8,7 @@ import asyncio
 import errno
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -190,7 +190,7 @@ class Poisoned:
     def __getattr__(self, name: str) -> object:
         return getattr(self._parser, name)
 
-    def parse(self, chunk: _fastparse.Chunk, length: int, **options: int) -> _fastparse.Columns:
+    def parse(self, chunk: _fastparse.Chunk, length: int, **options: Any) -> _fastparse.Columns:
         if b"poison" in bytes(memoryview(chunk)[:length]):
             raise RuntimeError("poison")
         return self._parser.parse(chunk, length, **options)
@@ -202,8 +202,8 @@ async def test_poison_is_named_and_can_be_read_slowly_or_skipped(
     """
     The error names place and bytes; the slow parser gets through; or the place becomes a loss.
     """
-    monkeypatch.setattr(follow_module._fastparse, "Parser", Poisoned)
-    monkeypatch.setattr(follow_module._reference, "Parser", Poisoned.inner)
+    monkeypatch.setattr(_fastparse, "Parser", Poisoned)
+    monkeypatch.setattr(follow_module, "slow_parser", lambda: Poisoned.inner)
     container.lines(2)
     source = Source(settings)
     route = await source.start()
