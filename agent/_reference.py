@@ -1,5 +1,5 @@
 """
-The parser in plain Python: the specification of `_fastparse`.
+The parser and the encoders in plain Python: the specification of `_fastparse` and `_fastencode`.
 
 It also reads a chunk that the compiled one fails at.  `_reference_lines` has the tables of the
 formats, `_reference_encode` the encoders.
@@ -40,6 +40,7 @@ from agent._fastparse import (
     Columns,
     Counts,
 )
+from agent._reference_encode import Body, Order, order_rows, staging_buffers
 from agent._reference_lines import Line, read_cri, read_docker
 from agent.core.cursor import (
     STREAM_COUNT,
@@ -50,6 +51,8 @@ from agent.core.cursor import (
     cursor_at,
     resume_place,
 )
+
+__all__ = ["Body", "Order", "Parser", "order_rows", "staging_buffers"]
 
 LINE_ROOM_BYTES = 1_024
 

@@ -197,6 +197,41 @@ def bare_parts(row: Row, start_byte: int, event_bytes_max: int) -> Iterator[tupl
             return
 
 
+def messages_of(
+    row: Row, resource: str, start_byte: int, format: int, event_bytes_max: int
+) -> tuple[list[tuple[str, int]], bool]:
+    """
+    Return what a row becomes: messages with their bytes of the row, and whether its text was cut.
+    """
+    if format == MESSAGE_BARE:
+        return list(bare_parts(row, start_byte, event_bytes_max)), False
+    message, cut = record(row, resource, event_bytes_max)
+    return [(message, 0)], cut
+
+
+class Event(NamedTuple):
+    """
+    One event of a body.
+    """
+
+    time_ms: int
+    message: str
+    part: int
+    offset: int
+
+
+class Said(NamedTuple):
+    """
+    What is said of a body and cannot be seen in its events.
+    """
+
+    stop: int
+    stop_byte: int
+    split: int
+    truncated: int
+    part_rows: list[int]
+
+
 Order = list[tuple[int, int]]
 
 
@@ -241,7 +276,8 @@ class Body:
         valid_until_ms: int,
     ) -> Encoded:
         rows = [list(rows_of(part)) for part in parts]
-        events: list[tuple[int, str, int, int]] = []  # time in ms, message, part, offset
+        limits = (format, event_bytes_max)
+        events: list[Event] = []
         size = split = truncated = 0
         part_rows = [0] * len(parts)
         stop, stop_byte = start, start_byte
@@ -249,43 +285,23 @@ class Body:
         def side(time_ms: int) -> tuple[bool, bool]:
             return time_ms < valid_from_ms, time_ms > valid_until_ms
 
-        def body() -> Encoded:
-            texts = [
-                f'{{"timestamp":{event[0]},"message":"{escape(event[1])}"}}' for event in events
-            ]
-            self._text = head + ",".join(texts).encode() + b"]}"
-            return Encoded(
-                stop=stop,
-                stop_byte=stop_byte,
-                events=len(events),
-                event_bytes=size,
-                time_first_ms=events[0][0],
-                time_last_ms=events[-1][0],
-                split=split,
-                truncated=truncated,
-                part_rows=part_rows,
-                event_parts=struct.pack(f"<{len(events)}i", *(event[2] for event in events)),
-                event_offsets=struct.pack(f"<{len(events)}q", *(event[3] for event in events)),
-            )
+        def fits(time_ms: int) -> bool:
+            first = events[0].time_ms
+            return side(time_ms) == side(first) and time_ms - first < span_ms_max
 
         for part, index in order[start:]:
             row = rows[part][index]
-            if events and side(row.time_ms) != side(events[0][0]):
-                return body()
-            if events and row.time_ms - events[0][0] >= span_ms_max:
-                return body()
-            cut = False
-            if format == MESSAGE_BARE:
-                messages = bare_parts(row, stop_byte, event_bytes_max)
-            else:
-                message, cut = record(row, resources[part].decode(), event_bytes_max)
-                messages = iter([(message, 0)])
+            if events and not fits(row.time_ms):
+                break
             several = stop_byte > 0
+            messages, cut = messages_of(row, resources[part].decode(), stop_byte, *limits)
             for number, (message, length) in enumerate(messages):
                 bytes_more = len(message.encode()) + EVENT_OVERHEAD_BYTES
                 if len(events) == events_max or size + bytes_more > batch_bytes_max:
-                    return body()
-                events.append((row.time_ms, message, part, row.offset))
+                    return self._end(
+                        head, events, Said(stop, stop_byte, split, truncated, part_rows)
+                    )
+                events.append(Event(row.time_ms, message, part, row.offset))
                 size += bytes_more
                 stop_byte += length
                 several = several or number > 0
@@ -293,7 +309,31 @@ class Body:
             truncated += cut
             part_rows[part] += 1
             stop, stop_byte = stop + 1, 0
-        return body()
+        return self._end(head, events, Said(stop, stop_byte, split, truncated, part_rows))
+
+    def _end(self, head: bytes, events: Sequence[Event], said: Said) -> Encoded:
+        """
+        Write the events between *head* and the end.
+        """
+        texts = [
+            f'{{"timestamp":{event.time_ms},"message":"{escape(event.message)}"}}'
+            for event in events
+        ]
+        self._text = head + ",".join(texts).encode() + b"]}"
+        sizes = (len(event.message.encode()) + EVENT_OVERHEAD_BYTES for event in events)
+        return Encoded(
+            stop=said.stop,
+            stop_byte=said.stop_byte,
+            events=len(events),
+            event_bytes=sum(sizes),
+            time_first_ms=events[0].time_ms,
+            time_last_ms=events[-1].time_ms,
+            split=said.split,
+            truncated=said.truncated,
+            part_rows=said.part_rows,
+            event_parts=struct.pack(f"<{len(events)}i", *(event.part for event in events)),
+            event_offsets=struct.pack(f"<{len(events)}q", *(event.offset for event in events)),
+        )
 
 
 def staging_buffers(columns: Columns) -> Staged:

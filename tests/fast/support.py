@@ -4,6 +4,7 @@ What the tests of this folder share: the two implementations, a reader that feed
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -134,7 +135,7 @@ _TIMES = st.sampled_from(
 _CONTENTS = st.one_of(
     st.sampled_from([b"", b"x", b"\r", b"ab\r", b"\x00\xff", "grüße".encode(), b"y" * 30]),
     st.binary(max_size=12).map(lambda text: text.replace(b"\n", b"")),
-    st.integers(1_000, 1_100).map(lambda size: b"z" * size),
+    st.integers(1_000, 2_000).map(lambda size: b"z" * size),
 )
 
 
@@ -177,6 +178,14 @@ def logs(draw: Any) -> tuple[int, list[bytes]]:
         text = b"\n".join(draw(st.lists(_LINES[file_format], max_size=8)))
         generations.append(text + draw(st.sampled_from([b"", b"\n"])))
     return file_format, generations
+
+
+def docker(log: Any, **more: Any) -> bytes:
+    """
+    A line of json-file, as one would write it by hand.
+    """
+    line = {"log": log, "stream": "stdout", "time": "2026-11-22T19:00:01.5Z"} | more
+    return json.dumps(line, ensure_ascii=False).encode()
 
 
 def shared(*parts: str) -> Path:
