@@ -1,5 +1,5 @@
 """
-Nanoseconds per line of the hot functions: `pytest bench/test_fast.py --benchmark-only`.
+Nanoseconds per line of the hot functions: `make bench`.
 
 Lines of 190 bytes, every one different, in a chunk of 256 KiB; one core.  extra_info holds the figure.
 """
