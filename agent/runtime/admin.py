@@ -19,8 +19,6 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from agent.runtime import exposition
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
@@ -188,6 +186,9 @@ class Admin:
         return _plain(HTTPStatus.NOT_FOUND)
 
     def _metrics(self) -> Answer:
+        # The client library costs 5 MB and 35 ms: only an agent that is scraped pays for it.
+        from agent.runtime import exposition
+
         try:
             self._refresh()
             body = exposition.render(self._counters)

@@ -75,6 +75,7 @@ async def run_agent(config: Config, own_log: OwnLog) -> int:
             await store.close()
             host.close()
     host.tell("stopped", "drained and stopped")
+    own_log.flush()
     return 0
 
 

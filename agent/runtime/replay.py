@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 
 from agent.core import counters as metric
 from agent.core.batch import LossReason
-from agent.core.counters import Counters
 from agent.core.errors import StopError
 from agent.runtime.agent import Agent
 from agent.runtime.host import SystemHost
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from agent.config.values import Config
+    from agent.core.counters import Counters
     from agent.runtime.own_log import OwnLog
 
 #: A replay waits for its sinks as long as they take; a person ends it with Ctrl-C.
