@@ -104,7 +104,7 @@ fix: $(VENV)/built  ## format, and mend what the linter can
 	$(BIN)/codespell --write-changes
 
 bench: $(VENV)/built  ## the figures of the README: hot functions, then the whole agent on 64 MiB
-	$(PYTEST) --benchmark-enable --benchmark-only --benchmark-columns=min,median,ops
+	$(PYTEST) --benchmark-enable --benchmark-only --benchmark-columns=min,median,ops tests bench
 	$(PY) -m bench.harness --mib 64 --rounds 3
 
 bench-full: $(VENV)/built  ## 256 MiB, all paths; following 100 busy files; an idle tree of 1,000
