@@ -61,6 +61,12 @@ class Columns:
         """A read-only view of one column, by the names above."""
     def earlier_generation(self, stream: int) -> int:
         """Generation in which the row of *stream* flagged FLAG_EARLIER began (at most one a stream); -1 for none."""
+    def drop_streams(self, streams: int) -> int:
+        """
+        Take out the rows of the streams in the bit mask (1 << stream), and return how many they were.
+
+        For the select stage, before anybody else holds the columns.
+        """
     @staticmethod
     def build(
         data: bytes,

@@ -169,6 +169,27 @@ cdef class Columns:
             raise ValueError(f"stream {stream}: expected 0 to {STREAMS - 1}")
         return self.earlier[stream]
 
+    def drop_streams(self, int streams):
+        cdef Rows* table = &self.table
+        cdef Py_ssize_t kept = 0
+        cdef Py_ssize_t row
+        for row in range(table.count):
+            if streams >> (table.flags[row] & FLAG_STREAM_MASK) & 1:
+                self.message_bytes -= table.message_len[row]
+                continue
+            if kept != row:
+                table.time_ns[kept] = table.time_ns[row]
+                table.offset[kept] = table.offset[row]
+                table.time_start[kept] = table.time_start[row]
+                table.message_start[kept] = table.message_start[row]
+                table.message_len[kept] = table.message_len[row]
+                table.flags[kept] = table.flags[row]
+                table.time_len[kept] = table.time_len[row]
+            kept += 1
+        row = table.count - kept
+        table.count = kept
+        return row
+
     @staticmethod
     def build(bytes data, list rows, tuple earlier = (-1, -1, -1)):
         cdef Columns columns = columns_new(NULL, 0)

@@ -31,6 +31,15 @@ READ_LINES = Metric("tailrace_read_lines", "counter", "Physical lines parsed.", 
 READ_ROWS = Metric(
     "tailrace_read_rows", "counter", "Rows parsed: lines after joining P and F pieces.", ("route",)
 )
+FILTERED_ROWS = Metric(
+    "tailrace_filtered_rows", "counter", "Rows read and not wanted by the route.", ("route",)
+)
+METADATA_MISSING = Metric(
+    "tailrace_metadata_missing",
+    "counter",
+    "Logs whose pod was not known in time, by what was done: deliver, hold or drop.",
+    ("route", "action"),
+)
 ROWS_ODD = Metric(
     "tailrace_odd_rows",
     "counter",
