@@ -190,10 +190,25 @@ def _copy_ranges(
 
 
 def _remove_others(directory: str, kept: set[str]) -> None:
-    for entry in os.scandir(directory):
-        if entry.path in kept:
-            continue
+    with os.scandir(directory) as entries:
+        others = [entry for entry in entries if entry.path not in kept]
+    for entry in others:
         if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
+            remove_tree(entry.path)
         else:
-            os.unlink(entry.path)
+            with suppress(FileNotFoundError):
+                os.unlink(entry.path)
+
+
+def remove_tree(path: str) -> None:  # disk
+    """
+    Remove the directory *path*, which the thread of a run that was cut may be removing, too.
+    """
+    shutil.rmtree(path, onerror=_unless_gone)
+
+
+def _unless_gone(
+    _function: object, _path: str, failure: tuple[type, BaseException, object]
+) -> None:
+    if not isinstance(failure[1], FileNotFoundError):
+        raise failure[1]

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -28,7 +27,7 @@ from agent.core.errors import RetryError, StopError
 from agent.core.faults import point
 from agent.core.retry import Backoff
 from agent.sinks.parquet_manifest import MANIFEST_NAME, SPEC_NAME, SealManifest, SealSpec
-from agent.sinks.parquet_recovery import losses_of, remove_file
+from agent.sinks.parquet_recovery import losses_of, remove_file, remove_tree
 from agent.sinks.parquet_upload import Upload, wait_after
 
 if TYPE_CHECKING:
@@ -183,7 +182,7 @@ class SealedWindows:
         point("manifest_committed")
         await self._host.run_blocking(remove_file, self._paths.staging(window.number))
         if not objects:
-            await self._host.run_blocking(_remove_directory, self._paths.sealed(window.number))
+            await self._host.run_blocking(remove_tree, self._paths.sealed(window.number))
 
     async def _manifest(self, window: Window) -> SealManifest:
         """
@@ -290,7 +289,7 @@ class SealedWindows:
                 Transaction(self._paths.route, self._now_ns(), windows_gone=[number])
             )
             point("window_gone")
-            await self._host.run_blocking(_remove_directory, self._paths.sealed(number))
+            await self._host.run_blocking(remove_tree, self._paths.sealed(number))
             self._resumed.discard(number)
             self._set(None, number)
 
@@ -373,8 +372,3 @@ def _write_spec(path: str, spec: SealSpec) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "wb") as file:
         file.write(msgspec.json.encode(spec))
-
-
-def _remove_directory(path: str) -> None:
-    with suppress(FileNotFoundError):
-        shutil.rmtree(path)

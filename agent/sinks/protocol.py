@@ -86,7 +86,9 @@ class Sink(Protocol):
 
     async def finish(self, timeout_s: float) -> None:
         """
-        Deliver what is staged and committed (seal, upload), within *timeout_s*; the rest waits on disk for the next start.
+        Deliver what is staged and committed (seal, upload), within *timeout_s*.
+
+        The rest waits on disk for the next start.
         """
 
     async def close(self) -> None:
