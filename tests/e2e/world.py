@@ -2,7 +2,7 @@
 A whole world for the agent: a kubelet-shaped tree, strict fakes of CloudWatch and S3, and the agent as
 a process that is really started, stopped and killed.
 
-Every line that is written is remembered, so that what arrived can be compared with it, line by line.
+Every line that is written is remembered (pods.py), so that what arrived can be compared with it, line by line.
 """
 
 from __future__ import annotations
@@ -11,89 +11,84 @@ import asyncio
 import io
 import json
 import os
+import re
 import signal
 import sys
+import urllib.error
 import urllib.request
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 from pyarrow import parquet
 
+from tests.e2e.pods import Pod
 from tests.fakes.cloudwatch import ACCESS_KEY, REGION, SECRET_KEY, FakeCloudWatch
 from tests.fakes.s3 import FakeS3
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+    from tests.e2e.pods import Line
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
 #: A condition that the agent should reach is waited for this long, on a machine that may be busy.
-PATIENCE_S = 30.0
+PATIENCE_S = 6.0
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+#: Neither the user's profile nor an instance's role is meant.
+NO_CREDENTIALS = {
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+#: The columns that say which row it is.
+IDENTITY = ("node", "file_id", "offset", "row_kind")
 
-#: (pod, stream, message)
-Line = tuple[str, str, str]
 
-
-def rfc3339(moment: datetime, nanoseconds: int = 0) -> str:
+class Done(NamedTuple):
     """
-    Return *moment* as a CRI runtime writes it.
-    """
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond * 1000 + nanoseconds:09d}Z"
-
-
-@dataclass
-class Pod:
-    """
-    One container's log file, and every row that it should become.
+    What became of a command.
     """
 
-    root: Path
-    name: str
-    namespace: str = "shop"
-    written: list[Line] = field(default_factory=list)
-    _open: dict[str, str] = field(default_factory=dict)
+    code: int
+    out: str
+    err: str
 
-    @property
-    def directory(self) -> Path:
-        uid = f"11111111-2222-3333-4444-{self.name.encode().hex()[:12]:0>12}"
-        return self.root / f"{self.namespace}_{self.name}_{uid}" / "app"
 
-    @property
-    def path(self) -> Path:
-        return self.directory / "0.log"
+def environment(extra: dict[str, str] | None = None, *, credentials: bool = True) -> dict[str, str]:
+    """
+    Return the environment of a command: nothing of AWS but what a test gives it.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return kept | NO_CREDENTIALS | (CREDENTIALS if credentials else {}) | (extra or {})
 
-    def write(
-        self, text: str, *, stream: str = "stdout", tag: str = "F", at: datetime | None = None
-    ) -> None:
-        """
-        Append one CRI line; pieces become part of the row that their `F` ends.
-        """
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            file.write(f"{rfc3339(at or datetime.now(UTC))} {stream} {tag} {text}\n".encode())
-        whole = self._open.pop(stream, "") + text
-        if tag == "P":
-            self._open[stream] = whole
-        else:
-            self.written.append((self.name, stream, whole))
 
-    def lines(self, count: int, *, at: datetime | None = None) -> None:
-        """
-        Append *count* lines on both streams, each with its number.
-        """
-        for _ in range(count):
-            number = len(self.written)
-            self.write(f"{self.name} line {number}", stream=("stdout", "stderr")[number % 2], at=at)
-
-    def rotate(self) -> None:
-        """
-        Rename the live file as kubelet does; the next write makes a new one.
-        """
-        self.path.rename(self.path.with_name(f"0.log.{datetime.now(UTC):%Y%m%d-%H%M%S}"))
+async def tailrace(*arguments: object, env: dict[str, str] | None = None) -> Done:
+    """
+    Run `python -m agent` with *arguments* to its end.
+    """
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "agent",
+        *map(str, arguments),
+        cwd=REPOSITORY,
+        env=environment(env),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            out, err = await child.communicate()
+    except TimeoutError:
+        child.kill()
+        out, err = await child.communicate()
+        raise AssertionError(f"{arguments} does not end:\n{err.decode()}") from None
+    assert child.returncode is not None
+    return Done(child.returncode, out.decode(), err.decode())
 
 
 class World:
@@ -106,11 +101,13 @@ class World:
         self.pods = directory / "pods"
         self.state = directory / "state"
         self.config_path = directory / "tailrace.yaml"
+        self.log_path = directory / "agent.log"
         self.cloudwatch = FakeCloudWatch()
         self.s3 = FakeS3()
         self.agent: asyncio.subprocess.Process | None = None
-        self.log = b""
-        self.admin_port = 0
+        #: What was looked at of the streams in CloudWatch, and what was in them.
+        self._seen: dict[tuple[str, str], int] = {}
+        self._events: Counter[Line] = Counter()
         self.routes: list[dict[str, Any]] = []
         self.settings: dict[str, Any] = {}
 
@@ -128,7 +125,7 @@ class World:
                     "group": "/test/{namespace}",
                     "stream": "{pod}",
                     "format": "container_insights",
-                    "linger_s": 0.2,
+                    "linger_s": 0.1,
                 },
             },
             {
@@ -138,7 +135,8 @@ class World:
                     "region": REGION,
                     "endpoint_url": self.s3.url,
                     "url": f"s3://{self.s3.bucket}/prefix",
-                    "window_age_s": 1,
+                    # Nothing is sealed before the end, unless a test wants it: a seal is a process.
+                    "window_age_s": 60,
                     "frame_age_s": 0.1,
                 },
             },
@@ -166,11 +164,31 @@ class World:
 
     async def __aexit__(self, *_: object) -> None:
         if self.agent is not None and self.agent.returncode is None:
-            with suppress(ProcessLookupError):
-                self.agent.kill()
-            await self.ended()
+            await self.kill()
         await self.cloudwatch.__aexit__(None, None, None)
         await self.s3.__aexit__(None, None, None)
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """
+        The settings of the only source.
+        """
+        source: dict[str, Any] = self.settings["sources"][0]
+        return source
+
+    def sink(self, route: str) -> dict[str, Any]:
+        """
+        The settings of a route's sink.
+        """
+        settings: dict[str, Any]
+        (settings,) = [item["sink"] for item in self.routes if item["name"] == route]
+        return settings
+
+    def only(self, *routes: str) -> None:
+        """
+        Keep only *routes*.
+        """
+        self.routes = [item for item in self.routes if item["name"] in routes]
 
     def pod(self, name: str, namespace: str = "shop") -> Pod:
         """
@@ -178,24 +196,37 @@ class World:
         """
         return Pod(self.pods, name, namespace)
 
+    # -- the process --------------------------------------------------------------------------
+
     def write_config(self) -> None:
         self.config_path.write_text(yaml.safe_dump({**self.settings, "routes": self.routes}))
 
-    async def start(self, *, crash_at: str = "", env: dict[str, str] | None = None) -> None:
+    async def start(
+        self,
+        *,
+        crash_at: str = "",
+        env: dict[str, str] | None = None,
+        credentials: bool = True,
+        prefix: tuple[str, ...] = (),
+    ) -> None:
         """
-        Start the agent; *crash_at* names the point at which it kills itself.
+        Start the agent.
+
+        Args:
+            crash_at: the point at which it kills itself.
+            prefix: a command that runs the agent's, such as `setpriv`.
         """
         self.write_config()
-        self.agent = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "agent",
-            "run",
-            "-c",
-            str(self.config_path),
-            env={**os.environ, **CREDENTIALS, "TAILRACE_CRASH_AT": crash_at, **(env or {})},
-            stderr=asyncio.subprocess.PIPE,
-        )
+        command = (*prefix, sys.executable, "-m", "agent", "run", "-c", str(self.config_path))
+        with self.log_path.open("ab") as log:
+            self.agent = await asyncio.create_subprocess_exec(
+                *command,
+                cwd=REPOSITORY,
+                env=environment(
+                    {"TAILRACE_CRASH_AT": crash_at, **(env or {})}, credentials=credentials
+                ),
+                stderr=log,
+            )
 
     async def stop(self, number: int = signal.SIGTERM) -> int:
         """
@@ -205,31 +236,41 @@ class World:
         self.agent.send_signal(number)
         return await self.ended()
 
+    async def kill(self) -> None:
+        """
+        Kill the agent.
+        """
+        assert self.agent is not None
+        with suppress(ProcessLookupError):
+            self.agent.kill()
+        await self.ended()
+
     async def ended(self) -> int:
         """
         Wait for the end of the agent; return its exit code.
         """
         assert self.agent is not None
         async with asyncio.timeout(PATIENCE_S):
-            _, stderr = await self.agent.communicate()
-        self.log += stderr
-        assert self.agent.returncode is not None
-        return self.agent.returncode
+            return await self.agent.wait()
 
-    async def until(self, condition: Callable[[], bool], what: str) -> None:
+    @property
+    def log(self) -> str:
+        """
+        What the agents of this world have said.
+        """
+        return self.log_path.read_text() if self.log_path.exists() else ""
+
+    async def until(self, condition: Callable[[], object], what: str) -> None:
         """
         Wait for *condition*, while the agent runs.
         """
         deadline = asyncio.get_running_loop().time() + PATIENCE_S
         while not condition():
             if self.agent is not None and self.agent.returncode is not None:
-                await self.ended()
-                raise AssertionError(f"the agent ended before {what}:\n{self.log.decode()}")
+                raise AssertionError(f"the agent ended before {what}:\n{self.log}")
             if asyncio.get_running_loop().time() > deadline:
-                assert self.agent is not None
-                self.agent.kill()
-                await self.ended()
-                raise AssertionError(f"waited in vain for {what}:\n{self.log.decode()}")
+                await self.kill()
+                raise AssertionError(f"waited in vain for {what}:\n{self.log}")
             await asyncio.sleep(0.02)
 
     async def until_or_ended(self, seconds: float) -> None:
@@ -241,17 +282,78 @@ class World:
             async with asyncio.timeout(seconds):
                 await self.agent.wait()
 
+    async def delivered(self, *pods: Pod) -> None:
+        """
+        Wait until every line is in CloudWatch.
+        """
+        written = {line for pod in pods for line in pod.written}
+        try:
+            await self.until(
+                lambda: written <= self.events().keys(), f"{len(written)} lines arrived"
+            )
+        except AssertionError as error:
+            error.add_note(f"missing: {_some(written - set(self.events()))}")
+            raise
+
+    async def started(self) -> None:
+        """
+        Wait until the admin endpoint says that every route is up.
+        """
+        assert self.agent is not None
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
+        while (await self.get("/readyz"))[0] != 200:
+            assert self.agent.returncode is None, self.log
+            assert asyncio.get_running_loop().time() < deadline, self.log
+            await asyncio.sleep(0.02)
+
+    async def get(self, path: str) -> tuple[int, str]:
+        """
+        GET from the admin endpoint; status 0 where nobody answers.
+        """
+        return await asyncio.to_thread(_get, f"http://{self.settings['admin']['listen']}{path}")
+
+    async def metrics(self) -> dict[str, float]:
+        """
+        Return every sample of /metrics by its name and labels.
+        """
+        status, text = await self.get("/metrics")
+        assert status == 200
+        return {name: float(value) for name, value in re.findall(r"(?m)^([^#\s].*) ([^ ]+)$", text)}
+
+    async def status(self) -> dict[str, Any]:
+        """
+        Return what `tailrace status --json` says, its routes by name.
+        """
+        done = await tailrace("status", "-c", self.config_path, "--json", "--logs", "0")
+        assert done.code == 0, done.err
+        status: dict[str, Any] = json.loads(done.out)
+        status["routes"] = {route["name"]: route for route in status["routes"]}
+        return status
+
+    async def losses(self) -> list[dict[str, Any]]:
+        """
+        Return what `tailrace losses --json` says.
+        """
+        done = await tailrace("losses", "-c", self.config_path, "--json")
+        assert done.code == 0, done.err
+        found: list[dict[str, Any]] = json.loads(done.out)
+        return found
+
     # -- what arrived -------------------------------------------------------------------------
 
     def events(self) -> Counter[Line]:
         """
         Return the lines in CloudWatch.
         """
-        found: Counter[Line] = Counter()
-        for message in self.cloudwatch.messages():
-            record = json.loads(message)
-            found[record["kubernetes"]["pod_name"], record["stream"], record["log"]] += 1
-        return found
+        for name, group in self.cloudwatch.groups.items():
+            for stream, events in group.streams.items():
+                seen = self._seen.get((name, stream), 0)
+                self._seen[name, stream] = len(events)
+                for _, message in events[seen:]:
+                    record = json.loads(message)
+                    line = (record["kubernetes"]["pod_name"], record["stream"], record["log"])
+                    self._events[line] += 1
+        return self._events
 
     def tables(self) -> list[tuple[str, Any]]:
         """
@@ -262,15 +364,20 @@ class World:
             for key, stored in self.s3.objects.items()
         ]
 
+    def columns(self, *names: str) -> list[tuple[Any, ...]]:
+        """
+        Return the rows in Parquet, of the columns *names*.
+        """
+        rows: list[tuple[Any, ...]] = []
+        for _, table in self.tables():
+            rows += zip(*(table.column(name).to_pylist() for name in names), strict=True)
+        return rows
+
     def rows(self) -> Counter[Line]:
         """
         Return the lines in Parquet.
         """
-        found: Counter[Line] = Counter()
-        for _, table in self.tables():
-            columns = [table.column(name).to_pylist() for name in ("pod", "stream", "message")]
-            found.update(zip(*columns, strict=True))
-        return found
+        return Counter(self.columns("pod", "stream", "message"))
 
     def assert_parquet_exact(self, *pods: Pod) -> None:
         """
@@ -278,12 +385,9 @@ class World:
         """
         written = Counter(line for pod in pods for line in pod.written)
         rows = self.rows()
-        assert not written - rows, f"missing in Parquet: {list((written - rows).items())[:5]}"
-        assert not rows - written, f"twice in Parquet: {list((rows - written).items())[:5]}"
-        keys: Counter[tuple[str, ...]] = Counter()
-        for _, table in self.tables():
-            names = ("node", "file_id", "offset", "row_kind")
-            keys.update(zip(*(table.column(name).to_pylist() for name in names), strict=True))
+        assert not written - rows, f"missing in Parquet: {_some(written - rows)}"
+        assert not rows - written, f"twice or invented in Parquet: {_some(rows - written)}"
+        keys = Counter(self.columns(*IDENTITY))
         assert not keys or max(keys.values()) == 1
 
     def assert_cloudwatch_complete(self, *pods: Pod) -> None:
@@ -292,22 +396,21 @@ class World:
         """
         written = Counter(line for pod in pods for line in pod.written)
         events = self.events()
-        assert not set(written) - set(events), f"missing: {list(set(written) - set(events))[:5]}"
-        assert not set(events) - set(written), f"invented: {list(set(events) - set(written))[:5]}"
+        assert not set(written) - set(events), f"missing: {_some(set(written) - set(events))}"
+        assert not set(events) - set(written), f"invented: {_some(set(events) - set(written))}"
 
-    def assert_cloudwatch_exact(self, *pods: Pod) -> None:
+    def assert_exact(self, *pods: Pod) -> None:
         """
-        Every written line is one event.
+        Every written line is one event and one row.
         """
+        self.assert_parquet_exact(*pods)
         self.assert_cloudwatch_complete(*pods)
-        duplicates = [line for line, count in self.events().items() if count > 1]
-        assert not duplicates, f"twice in CloudWatch: {duplicates[:5]}"
+        more = self.events() - Counter(line for pod in pods for line in pod.written)
+        assert not more, f"twice in CloudWatch: {_some(more)}"
 
-    async def get(self, path: str) -> tuple[int, str]:
-        """
-        GET from the admin endpoint.
-        """
-        return await asyncio.to_thread(_get, f"http://{self.settings['admin']['listen']}{path}")
+
+def _some(lines: Counter[Line] | set[Line]) -> list[tuple[str, str, str]]:
+    return [(pod, stream, text[:200]) for pod, stream, text in list(lines)[:5]]
 
 
 def _get(url: str) -> tuple[int, str]:
@@ -315,12 +418,7 @@ def _get(url: str) -> tuple[int, str]:
         with urllib.request.urlopen(url, timeout=5) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-
-
-def two_hours() -> tuple[datetime, datetime]:
-    """
-    Return a moment of the last hour and one of this hour: rows of two partitions.
-    """
-    now = datetime.now(UTC)
-    return now - timedelta(hours=1), now
+        with error:
+            return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
