@@ -91,6 +91,14 @@ class Resolver:
             if ledger is not None:
                 ledger.dirty = ledger.committed != cursor
 
+    def keep(self, log: str) -> None:
+        """
+        Let the next checkpoint write the cursor of *log*, although it did not move.
+        """
+        ledger = self.ledgers.get(log)
+        if ledger is not None:
+            ledger.dirty = True
+
     def unresolved_bytes(self) -> int:
         """
         Return the file bytes that were read and are not resolved.

@@ -69,6 +69,7 @@ class Agent:
                 cluster=self.config.cluster,
                 node=self.config.node,
                 generations=generations,
+                routes=[item.name for item in self.config.routes if item.source == source.name],
                 rebooted=self._rebooted,
             )
         self.supervisors = [self._supervisor(route) for route in self.config.routes]

@@ -203,9 +203,14 @@ class Route:
         resolver.written(transaction.cursors, len(transaction.losses))
         for log, cursor in transaction.cursors.items():
             reader.release_generations(log, cursor)
+        finished = set(reader.finished())
         for log in transaction.forgotten:
-            resolver.ledgers.pop(log, None)
-            reader.forget(log)
+            if log in finished and self._resolved(resolver, log):
+                resolver.ledgers.pop(log, None)
+                reader.forget(log)
+            else:
+                # It came back while the transaction was under way, which took its cursor away.
+                resolver.keep(log)
         if transaction.sink is not None:
             sink.committed(transaction.sink)
 

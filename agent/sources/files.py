@@ -26,7 +26,7 @@ from agent.sources.rescans import Rescans
 from agent.sources.settings import FilesSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from agent.core.batch import Resource
     from agent.core.budget import Share
@@ -53,6 +53,7 @@ class Files:
         cluster: str,
         node: str,
         generations: Sequence[GenerationRow],
+        routes: Iterable[str] = (),
         rebooted: bool = False,
     ) -> None:
         self.settings = settings
@@ -70,6 +71,8 @@ class Files:
         self._globs = Globs(settings.paths, settings.exclude)
         self._discovery = Discovery(self._globs, host.disk, rotated=settings.rotated)
         self._readers: dict[str, Reader] = {}
+        #: Whoever reads from here.  One that has not begun, or restarts, must find what came meanwhile.
+        self._routes = set(routes)
         self._active: dict[str, FollowedLog] = {}
         self._by_watch: dict[str, str] = {}
         self._known: dict[tuple[int, int], Sighting] = {}
@@ -151,6 +154,7 @@ class Files:
             from_end=from_end and first_start,
             select=select,
         )
+        self._routes.add(route)
         self._readers[route] = reader
         for key, cursor in cursors.items():
             # Gone while nobody looked: its chain says what was lost.
@@ -200,8 +204,7 @@ class Files:
         """
         log.floors.pop(route, None)
         log.passed[route] = log.chain.next_number - 1
-        following = any(reader.follows_log(log.key) for reader in self._readers.values())
-        if log.chain.over and not following:
+        if log.chain.over and log.floor[0] >= log.chain.next_number:
             log.close_all(self.host.disk)
             del self.logs[log.key]
             self._active.pop(log.key, None)
@@ -324,7 +327,13 @@ class Files:
             rebooted=self._rebooted,
         )
         resource = resource_of(key, cluster=self._cluster, node=self._node)
-        log = FollowedLog(key, chain=chain, resource=resource, existed=not self._scanned)
+        log = FollowedLog(
+            key,
+            chain=chain,
+            resource=resource,
+            existed=not self._scanned,
+            routes=self._routes,
+        )
         self.logs[key] = log
         log.quiet_since = self.host.clock.monotonic()
         self._active[key] = log

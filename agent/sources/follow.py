@@ -121,6 +121,7 @@ class Follow:
         self.looked_size = -1
         self.stream = None
         self.errors = 0
+        self.ended = False
 
     def jump(self, stop: int, *, mode: StreamMode = StreamMode.LINE) -> Cursor:
         """

@@ -18,13 +18,15 @@ from agent.core.kubelet_path import path_facts
 from agent.sources.heads import Opened, first_line, head_at
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from agent.core.batch import Resource
     from agent.core.generations import Generation, Sighting
     from agent.core.host import Disk
     from agent.core.logs import Chain
 
+#: The floor of a route that wants nothing of a Log.
+NOTHING_WANTED = (1 << 62, 0)
 #: Moments of growth remembered for lag; with more, neighbours are merged, which overstates it.
 MARKS_MAX = 32
 
@@ -57,11 +59,20 @@ class FollowedLog:
         "passed",
         "quiet_since",
         "resource",
+        "routes",
         "sightings",
         "watched",
     )
 
-    def __init__(self, key: str, *, chain: Chain, resource: Resource, existed: bool) -> None:
+    def __init__(
+        self,
+        key: str,
+        *,
+        chain: Chain,
+        resource: Resource,
+        existed: bool,
+        routes: Collection[str],
+    ) -> None:
         self.key = key
         self.chain = chain
         self.resource = resource
@@ -71,6 +82,8 @@ class FollowedLog:
         self.format: int | None = None
         self.opened: dict[tuple[int, int], Opened] = {}
         self.sightings: Sequence[Sighting] = ()
+        #: Everybody who reads from this source, also a route that is between two runs.
+        self.routes = routes
         #: (generation, offset) that each route has committed; what is before all of them is let go.
         self.floors: dict[str, tuple[int, int]] = {}
         #: Last generation that a route knew when it forgot the Log.
@@ -238,6 +251,16 @@ class FollowedLog:
         for generation in self.chain.generations:
             self.chain.released(generation)
 
+    @property
+    def floor(self) -> tuple[int, int]:
+        """
+        The lowest place that a route needs: one that has yet to begin needs all that it has not passed.
+        """
+        return min(
+            (self.floors.get(route, (self.passed.get(route, -1) + 1, 0)) for route in self.routes),
+            default=(0, 0),
+        )
+
     def let_go(self, disk: Disk) -> list[tuple[Generation, int]]:
         """
         Close what every route has committed, and forget generations before all floors.
@@ -246,7 +269,7 @@ class FollowedLog:
             Generations that grew after every route had passed them, with the size they have now.
         """
         late = []
-        floor = min(self.floors.values(), default=(0, 0))
+        floor = self.floor
         for generation in self.chain.generations:
             if not generation.finished or floor < (generation.number, generation.size):
                 continue
@@ -302,7 +325,7 @@ class FollowedLog:
         """
         Drop the marks that every route has committed.
         """
-        floor = min(self.floors.values(), default=(0, 0))
+        floor = self.floor
         while self.marks and (self.marks[0].number, self.marks[0].size) <= floor:
             self.marks.popleft()
 

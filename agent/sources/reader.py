@@ -14,10 +14,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from agent.core.cursor import resume_place
+from agent.core.cursor import cursor_at, resume_place
 from agent.core.generations import State
 from agent.core.logs import Step
 from agent.sources.follow import Follow, Skip, begin
+from agent.sources.followed import NOTHING_WANTED
 from agent.sources.turn import Turn
 
 if TYPE_CHECKING:
@@ -148,6 +149,7 @@ class Reader:
         if follow is None:
             if self._select is not None and not self._select(log.resource):
                 self._ignored.add(log.key)
+                log.floors[self.route] = NOTHING_WANTED
                 return
             follow = self._follows[log.key] = self._begin(log)
         self._queue(follow)
@@ -156,6 +158,10 @@ class Reader:
         files = self._files
         clock = files.host.clock
         cursor = self._cursors.pop(log.key, None)
+        begun = None
+        if cursor is None and self.route in log.floors:
+            # An earlier run began here and has committed nothing.
+            cursor = begun = cursor_at(*log.floors[self.route])
         at_end = cursor is None and (
             (self._from_end and log.existed) or (log.existed and self._is_older(log))
         )
@@ -166,11 +172,19 @@ class Reader:
             after=log.passed.get(self.route),
             now=clock.monotonic(),
         )
+        follow.first_cursor = begun
         follow.skips = self._skips.pop(log.key, [])
         follow.reference = self._reference.pop(log.key, None)
-        place = resume_place(follow.cursor)
-        log.floors[self.route] = (place.generation, place.offset)
+        if follow.align_size is None:
+            self.begun(follow)
         return follow
+
+    def begun(self, follow: Follow) -> None:
+        """
+        Note that nothing before the place of *follow* is needed.
+        """
+        place = resume_place(follow.cursor)
+        follow.log.floors[self.route] = (place.generation, place.offset)
 
     def _is_older(self, log: FollowedLog) -> bool:
         """
@@ -217,12 +231,6 @@ class Reader:
             and log.chain.step(*follow.place) is not Step.READ
             and all(item.state in (State.LIVE, State.SEALED) for item in log.chain.generations)
         )
-
-    def follows_log(self, key: str) -> bool:
-        """
-        Whether this route has not finished with the Log *key*.
-        """
-        return not self._closed and key in self._follows
 
     def lost_late(self, log: FollowedLog, generation: Generation, size: int) -> None:
         """
@@ -286,7 +294,11 @@ class Reader:
         """
         Return the Logs that are over and read to their end, until they are forgotten.
         """
-        return [key for key, follow in self._follows.items() if follow.ended]
+        return [
+            key
+            for key, follow in self._follows.items()
+            if follow.ended and follow.log.chain.step(*follow.place) is Step.END
+        ]
 
     def forget(self, log: str) -> None:
         """

@@ -60,7 +60,7 @@ class Turn:
     """
 
     def __init__(self, reader: Reader, files: Files, share: Share) -> None:
-        self._route = reader.route
+        self._reader = reader
         self._files = files
         self._host = files.host
         self._share = share
@@ -376,6 +376,7 @@ class Turn:
         follow.align_size = None
         follow.offset = offset
         follow.cursor = follow.first_cursor = cursor_at(follow.number, offset)
+        self._reader.begun(follow)
 
     def _line_stop(self, follow: Follow, generation: Generation, start: int, length: int) -> int:
         """

@@ -158,6 +158,7 @@ class Source:
             cluster="c1",
             node="n1",
             generations=list(rows),
+            routes=routes,
             rebooted=rebooted,
         )
         self.routes: dict[str, RouteModel] = {}
