@@ -100,14 +100,14 @@ class Discovery:
         dirty: set[str],
         *,
         now_ns: int,
-        known: Mapping[tuple[int, int], Sighting],
+        known: Mapping[str, Sighting],
         open_max: int,
     ) -> Scan:
         """
         Look.
 
-        *known*: what earlier scans saw, so that heads are read once; *open_max*: how many files may
-        stay open.
+        *known*: what earlier scans saw, by path, so that heads are read once; *open_max*: how many files
+        may stay open.
         """
         scan = Scan()
         run = _Run(self, scan, scope, now_ns, known, open_max)
@@ -226,7 +226,7 @@ class _Run:
         scan: Scan,
         scope: Scope,
         now_ns: int,
-        known: Mapping[tuple[int, int], Sighting],
+        known: Mapping[str, Sighting],
         open_max: int,
     ) -> None:
         self.visited: set[str] = set()
@@ -319,8 +319,14 @@ class _Run:
         sighting = Sighting(
             name, parts, *key, status.st_size, status.st_mtime_ns, None, unreadable=False
         )
-        known = self._known.get(key)
-        if known is not None and known.head is not None and not known.unreadable:
+        # By path and inode: an inode alone may be that of another file by now.
+        known = self._known.get(path)
+        if (
+            known is not None
+            and known.key == key
+            and known.head is not None
+            and not known.unreadable
+        ):
             if not parts.compressed and not known.parts.compressed and status.st_size >= known.size:
                 return sighting._replace(head=known.head)
             if parts.compressed and known.mtime_ns == status.st_mtime_ns:

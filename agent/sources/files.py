@@ -75,7 +75,7 @@ class Files:
         self._routes = set(routes)
         self._active: dict[str, FollowedLog] = {}
         self._by_watch: dict[str, str] = {}
-        self._known: dict[tuple[int, int], Sighting] = {}
+        self._known: dict[str, Sighting] = {}
         self._rescans = Rescans(settings, host)
         self._scanned = False
 
@@ -146,13 +146,9 @@ class Files:
         """
         if from_end is None:
             from_end = self.settings.start == "end"
+        at_end = from_end and first_start
         reader = Reader(
-            route,
-            files=self,
-            cursors=cursors,
-            share=share,
-            from_end=from_end and first_start,
-            select=select,
+            route, files=self, cursors=cursors, share=share, from_end=at_end, select=select
         )
         self._routes.add(route)
         self._readers[route] = reader
@@ -185,6 +181,7 @@ class Files:
         """
         Scan the directory of *log* on the next tick.
         """
+        self._forget_heads(log)
         self._rescans.mark(log.home)
         self._activate(log)
 
@@ -236,9 +233,8 @@ class Files:
         """
         name = errno_name(error)
         self.counters.add(metric.FILE_ERRORS, 1, name)
-        self.host.tell(
-            "file_error", f"{path}: {error.strerror or error}", level="warning", error=name
-        )
+        text = f"{path}: {error.strerror or error}"
+        self.host.tell("file_error", text, level="warning", error=name)
 
     # -- scanning -----------------------------------------------------------------------------
 
@@ -289,16 +285,15 @@ class Files:
 
     def _take_family(self, log: FollowedLog, family: list[Sighting], scan: Scan) -> None:
         clock = self.host.clock
-        for sighting in log.sightings:
-            self._known.pop(sighting.key, None)
+        self._forget_heads(log)
+        log.home = self._discovery.home_of(log.key)
         for sighting in family:
-            self._known[sighting.key] = sighting
+            self._known[posixpath.join(log.home, sighting.name)] = sighting
             opened = scan.opened.pop(sighting.key, None)
             if opened is not None and sighting.key in log.opened:
                 self.host.disk.close(opened.fd)
             elif opened is not None:
                 log.opened[sighting.key] = opened
-        log.home = self._discovery.home_of(log.key)
         now = clock.monotonic()
         log.observe(family, self.host.disk, now=now, now_ns=clock.now_ns())
         log.chain.settle(now)
@@ -306,6 +301,10 @@ class Files:
             log.chain.freeze()
         self._activate(log)
         self._notify(log)
+
+    def _forget_heads(self, log: FollowedLog) -> None:
+        for sighting in log.sightings:
+            self._known.pop(posixpath.join(log.home, sighting.name), None)
 
     def _missing_logs(self) -> None:
         """
@@ -327,13 +326,8 @@ class Files:
             rebooted=self._rebooted,
         )
         resource = resource_of(key, cluster=self._cluster, node=self._node)
-        log = FollowedLog(
-            key,
-            chain=chain,
-            resource=resource,
-            existed=not self._scanned,
-            routes=self._routes,
-        )
+        existed = not self._scanned
+        log = FollowedLog(key, chain=chain, resource=resource, existed=existed, routes=self._routes)
         self.logs[key] = log
         log.quiet_since = self.host.clock.monotonic()
         self._active[key] = log
