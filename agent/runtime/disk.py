@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import sys
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
     Listing = list[tuple[str, FileStat]]
 
+#: Descriptors that log files leave to sockets, store, staging and modules that are imported late; at most
+#: half of what there are.  A route that cannot open its staging fails; a log file can wait.
+FDS_RESERVED = 256
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOCTTY", 0)
 #: Reading must not write inodes.  Only the owner of a file and root may ask for it.
 _NO_ATIME = getattr(os, "O_NOATIME", 0)
@@ -36,6 +40,11 @@ class OsDisk:
     fstat = staticmethod(os.fstat)
     pread = staticmethod(os.pread)
     close = staticmethod(os.close)
+
+    def __init__(self) -> None:
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        unlimited = limit == resource.RLIM_INFINITY
+        self._fd_max = sys.maxsize if unlimited else limit - min(FDS_RESERVED, limit // 2)
 
     @staticmethod
     def list(directory: str) -> Listing:
@@ -59,15 +68,19 @@ class OsDisk:
         """
         return os.path.realpath(path)
 
-    @staticmethod
-    def open(path: str) -> int:
+    def open(self, path: str) -> int:
         """
-        Return a read-only descriptor.
+        Return a read-only descriptor; EMFILE where only those are left that others need.
         """
         try:
-            return os.open(path, _OPEN_FLAGS | _NO_ATIME)
+            fd = os.open(path, _OPEN_FLAGS | _NO_ATIME)
         except PermissionError:
-            return os.open(path, _OPEN_FLAGS)
+            fd = os.open(path, _OPEN_FLAGS)
+        # The system gives the lowest number that is free: from here on nearly all below are taken.
+        if fd >= self._fd_max:
+            os.close(fd)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), path)
+        return fd
 
     @staticmethod
     def read_warm(fd: int, chunk: Chunk, length: int, offset: int) -> int | None:

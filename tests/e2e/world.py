@@ -19,7 +19,7 @@ import urllib.request
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import yaml
 from pyarrow import parquet
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 #: A condition that the agent should reach is waited for this long, on a machine that may be busy.
-PATIENCE_S = 6.0
+PATIENCE_S = 12.0
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
 #: Neither the user's profile nor an instance's role is meant.
 NO_CREDENTIALS = {
@@ -91,6 +91,14 @@ async def tailrace(*arguments: object, env: dict[str, str] | None = None) -> Don
     return Done(child.returncode, out.decode(), err.decode())
 
 
+def sample(name: str, **labels: object) -> str:
+    """
+    Return the key of a sample in `World.metrics`.
+    """
+    pairs = ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
+    return f"{name}{{{pairs}}}" if pairs else name
+
+
 class World:
     """
     Fakes, tree and agent of one test.
@@ -111,7 +119,7 @@ class World:
         self.routes: list[dict[str, Any]] = []
         self.settings: dict[str, Any] = {}
 
-    async def __aenter__(self) -> World:
+    async def __aenter__(self) -> Self:
         self.pods.mkdir(parents=True, exist_ok=True)
         await self.cloudwatch.__aenter__()
         await self.s3.__aenter__()
@@ -320,6 +328,34 @@ class World:
         assert status == 200
         return {name: float(value) for name, value in re.findall(r"(?m)^([^#\s].*) ([^ ]+)$", text)}
 
+    async def until_metrics(
+        self, condition: Callable[[dict[str, float]], object], what: str
+    ) -> dict[str, float]:
+        """
+        Wait until the metrics fulfil *condition* and return them.
+        """
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
+        while not condition(metrics := await self.metrics()):
+            lag = {name: value for name, value in metrics.items() if "tailrace" in name}
+            assert asyncio.get_running_loop().time() < deadline, f"{what}: {lag}\n{self.log}"
+            await self.until_or_ended(0.05)
+        return metrics
+
+    def forget(self) -> None:
+        """
+        Empty both destinations.
+        """
+        self.s3.objects.clear()
+        self.cloudwatch.groups.clear()
+        self._seen.clear()
+        self._events.clear()
+
+    def heal(self) -> None:
+        """
+        Forget what was still to go wrong in CloudWatch.
+        """
+        self.cloudwatch._faults.clear()
+
     async def status(self) -> dict[str, Any]:
         """
         Return what `tailrace status --json` says, its routes by name.
@@ -404,6 +440,12 @@ class World:
         Every written line is one event and one row.
         """
         self.assert_parquet_exact(*pods)
+        self.assert_cloudwatch_exact(*pods)
+
+    def assert_cloudwatch_exact(self, *pods: Pod) -> None:
+        """
+        Every written line is one event.
+        """
         self.assert_cloudwatch_complete(*pods)
         more = self.events() - Counter(line for pod in pods for line in pod.written)
         assert not more, f"twice in CloudWatch: {_some(more)}"
