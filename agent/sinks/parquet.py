@@ -100,7 +100,7 @@ class ParquetSink(Sink):
         self._pending: list[Segment] = []
         self._pending_bytes = 0
         self._pending_since = 0.0
-        self._framing = False
+        self._framing: list[Segment] = []
         # The open window.  `_written` ≥ what `confirm` returned last ≥ `_committed`.
         self._file: StagingFile | None = None
         self._next_file: StagingFile | None = None
@@ -218,8 +218,11 @@ class ParquetSink(Sink):
 
     async def close(self) -> None:
         """
-        Close the staging file, after the write that may be under way.
+        Close the staging file, after the write that may be under way; give back the memory of the rest.
         """
+        for segment in (*self._framing, *self._pending):
+            segment.charge.release()
+        self._framing, self._pending = [], []
         for file in (self._file, self._next_file):
             if file is not None:
                 await self._host.run_blocking(file.close)
@@ -266,8 +269,7 @@ class ParquetSink(Sink):
         """
         Write one frame.
         """
-        segments = self._take()
-        self._framing = True
+        segments = self._framing = self._take()
         frame = await self._host.run_blocking(encode_frame, segments)
         backoff = Backoff()
         while not await self._append(frame, segments):
@@ -277,7 +279,7 @@ class ParquetSink(Sink):
             )
             self._host.tell("staging_disk_full", str(error), level="error", route=self._route)
             await wait_after(error, backoff, host=self._host)
-        self._framing = False
+        self._framing = []
         self._changes.tell()
 
     def _take(self) -> list[Segment]:
