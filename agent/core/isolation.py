@@ -6,6 +6,9 @@ failure at a place is taken for an accident.  After the second, the place is rea
 pure-Python parser; after the third it is skipped with a loss record.  So every poison chunk costs a
 route a bounded number of restarts, and other routes none.
 
+The same bytes need not come in the same chunk: its file grows, or a checkpoint moved where reading begins.
+So failures at places that overlap count together, for the bytes that they have in common.
+
 No I/O and no clock.
 """
 
@@ -50,9 +53,14 @@ class Isolation:
 
     def failed(self, place: Place) -> Treatment:
         """
-        Count a failure and return how *place* will be read from now on.
+        Count a failure and return how the bytes of *place* will be read from now on.
         """
-        failures = self._failures.pop(place, 0) + 1
+        failures = 1
+        for known in list(self._failures):
+            common = _common(known, place)
+            if common is not None:
+                place, failures = common, self._failures.pop(known) + 1
+                break
         self._failures[place] = failures
         if len(self._failures) > PLACES_MAX:
             del self._failures[next(iter(self._failures))]
@@ -67,6 +75,13 @@ class Isolation:
             for place, failures in self._failures.items()
             if (treatment := _treatment(failures)) is not Treatment.PLAIN
         ]
+
+
+def _common(one: Place, other: Place) -> Place | None:
+    if (one.log, one.generation) != (other.log, other.generation):
+        return None
+    start, stop = max(one.start, other.start), min(one.stop, other.stop)
+    return Place(one.log, one.generation, start, stop) if start < stop else None
 
 
 def _treatment(failures: int) -> Treatment:

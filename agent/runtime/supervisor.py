@@ -99,7 +99,7 @@ class Supervisor:
             if isinstance(leaf, StopError):
                 raise leaf
         self._counters.add(metric.ROUTE_RESTARTS, 1, self.name)
-        first = leaves[0]
+        first = next((leaf for leaf in leaves if isinstance(leaf, PoisonError)), leaves[0])
         treatment = ""
         if isinstance(first, PoisonError):
             log, generation, start, stop = first.place

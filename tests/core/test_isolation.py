@@ -37,3 +37,23 @@ def test_the_memory_of_places_is_bounded() -> None:
         isolation.failed(Place("a.log", i, 0, 1))
         isolation.failed(Place("a.log", i, 0, 1))
     assert len(isolation.treatments()) <= PLACES_MAX
+
+
+def test_a_place_that_grows_is_the_same_place() -> None:
+    """
+    The poison is in the last chunk of a file that grows between the runs: it is isolated all the same.
+    """
+    isolation = Isolation()
+    outcomes = [isolation.failed(Place("a.log", 0, 10, stop)) for stop in (20, 30, 40)]
+    assert outcomes == [Treatment.PLAIN, Treatment.REFERENCE_PARSER, Treatment.SKIP]
+    assert isolation.treatments() == [(Place("a.log", 0, 10, 20), Treatment.SKIP)]
+
+
+def test_only_what_places_have_in_common_is_skipped() -> None:
+    """
+    A checkpoint moved where the next run begins: bytes that it got through are not skipped.
+    """
+    isolation = Isolation()
+    for start, stop in ((10, 30), (20, 40), (15, 45)):
+        isolation.failed(Place("a.log", 0, start, stop))
+    assert isolation.treatments() == [(Place("a.log", 0, 20, 30), Treatment.SKIP)]
