@@ -177,7 +177,9 @@ class Route:
         cursors |= {
             log: cursor for log, cursor in reader.first_cursors().items() if log not in cursors
         }
-        finished = [log for log in reader.finished() if self._resolved(resolver, log)]
+        finished = reader.forgettable(
+            log for log in reader.finished() if self._resolved(resolver, log)
+        )
         losses = list(resolver.losses)
         if not (cursors or finished or losses or sink_rows is not None):
             return

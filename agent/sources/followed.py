@@ -49,6 +49,7 @@ class FollowedLog:
 
     __slots__ = (
         "chain",
+        "done",
         "existed",
         "floors",
         "format",
@@ -86,6 +87,8 @@ class FollowedLog:
         self.routes = routes
         #: (generation, offset) that each route has committed; what is before all of them is let go.
         self.floors: dict[str, tuple[int, int]] = {}
+        #: Routes that need nothing any more, and the chain's next number when they said so.
+        self.done: dict[str, int] = {}
         #: Last generation that a route knew when it forgot the Log.
         self.passed: dict[str, int] = {}
         self.marks: deque[Mark] = deque()
@@ -259,6 +262,17 @@ class FollowedLog:
         return min(
             (self.floors.get(route, (self.passed.get(route, -1) + 1, 0)) for route in self.routes),
             default=(0, 0),
+        )
+
+    @property
+    def done_by_all(self) -> bool:
+        """
+        Whether no route needs anything of the Log any more.
+        """
+        number = self.chain.next_number
+        return all(
+            self.done.get(route) == number or self.floors.get(route) == NOTHING_WANTED
+            for route in self.routes
         )
 
     def let_go(self, disk: Disk) -> list[tuple[Generation, int]]:

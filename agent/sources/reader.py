@@ -300,6 +300,18 @@ class Reader:
             if follow.ended and follow.log.chain.step(*follow.place) is Step.END
         ]
 
+    def forgettable(self, finished: Iterable[str]) -> list[str]:
+        """
+        Return those of the Logs *finished*, all of whose rows are resolved, that no other route needs.
+
+        As long as one does, the identities stay in the store, and without its cursor this route would
+        take the Log for one that it never read, and its files for lost.
+        """
+        logs = [self._follows[key].log for key in finished]
+        for log in logs:
+            log.done[self.route] = log.chain.next_number
+        return [log.key for log in logs if log.done_by_all]
+
     def forget(self, log: str) -> None:
         """
         Forget a finished Log, once everything of it is committed.

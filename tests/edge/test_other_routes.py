@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.core.batch import LossReason
 from agent.sources.files import FilesSettings
 from tests.fakes.source_host import Source
 
@@ -99,9 +100,10 @@ async def test_new_log_comes_and_goes_while_a_route_is_down(
     down = await again(source, "down", {})
     await source.settle(1)
     assert down.texts(log) == [b"one", b"two"]
-    down.commit()
-    await source.settle(1)
-    down.commit()
+    for _ in range(2):
+        await source.settle(1)
+        down.commit()
+        up.commit()
     assert not source.files.logs, "nobody needs it any more"
     source.close()
 
@@ -174,4 +176,37 @@ async def test_start_at_the_end_is_kept_over_a_failed_run(
     route = await source.start(first_start=True)
     await source.settle(1)
     assert route.texts(log) == [b"new"]
+    source.close()
+
+
+async def test_finished_log_that_another_route_still_needs(
+    settings: FilesSettings, log: Path
+) -> None:
+    """
+    A route that has read all of it keeps its cursor: after a restart it records no loss.
+    """
+    append(log, "one")
+    source = Source(settings, routes=("up", "down"))
+    up = await source.start("up")
+    down = await source.start("down")
+    await source.settle(1)
+    unread, _ = down.commit()
+    append(log, "two")
+    down.reader.close()
+    del source.routes["down"]
+    await source.settle(1)
+    log.unlink()
+    await source.settle(10)
+    read, rows = up.commit()
+    source.close()
+    source = Source(settings, routes=("up", "down"), rows=rows)
+    up = await again(source, "up", read)
+    down = await again(source, "down", unread)
+    for _ in range(3):
+        await source.settle(1)
+        up.commit()
+        down.commit()
+    assert not up.losses
+    assert [loss.reason for loss in down.losses] == [LossReason.DELETED]
+    assert not source.files.logs
     source.close()

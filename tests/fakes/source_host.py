@@ -280,7 +280,7 @@ class RouteModel:
         rows = self.reader.generation_rows(cursors)
         for log, cursor in cursors.items():
             self.reader.release_generations(log, cursor)
-        for log in self.reader.finished():
+        for log in self.reader.forgettable(self.reader.finished()):
             cursors.pop(log, None)
             self.ledgers.pop(log, None)
             self.reader.forget(log)
