@@ -19,7 +19,7 @@ from agent.core.generations import State
 from agent.core.kubelet_path import identity_seed, resource_of
 from agent.core.logs import Chain
 from agent.sources.discovery import Discovery, Scan, Scope, errno_name, missing_roots
-from agent.sources.followed import FollowedLog, is_descriptor_limit
+from agent.sources.followed import NOTHING_WANTED, FollowedLog, is_descriptor_limit
 from agent.sources.globs import Globs
 from agent.sources.reader import Reader
 from agent.sources.rescans import Rescans
@@ -201,7 +201,8 @@ class Files:
         """
         log.floors.pop(route, None)
         log.passed[route] = log.chain.next_number - 1
-        if log.chain.over and log.floor[0] >= log.chain.next_number:
+        wanted = any(floor != NOTHING_WANTED for floor in log.floors.values())
+        if log.chain.over and not wanted and log.floor[0] >= log.chain.next_number:
             log.close_all(self.host.disk)
             del self.logs[log.key]
             self._active.pop(log.key, None)

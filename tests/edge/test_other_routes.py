@@ -210,3 +210,32 @@ async def test_finished_log_that_another_route_still_needs(
     assert [loss.reason for loss in down.losses] == [LossReason.DELETED]
     assert not source.files.logs
     source.close()
+
+
+async def test_finished_log_is_met_again_by_a_route_that_restarts(
+    settings: FilesSettings, log: Path
+) -> None:
+    """
+    It had forgotten the Log, and meets it again because another has not: both forget it, and it can come back.
+    """
+    append(log, "one")
+    source = Source(settings, routes=("up", "down"))
+    up = await source.start("up")
+    down = await source.start("down")
+    await source.settle(1)
+    log.unlink()
+    await source.settle(10)
+    down.commit()
+    up.commit()
+    up.reader.close()
+    up = await again(source, "up", {})
+    await source.settle(1)
+    down.commit()
+    await source.settle(1)
+    append(log, "two")
+    await source.settle(10)
+    up.commit()
+    await source.settle(1)
+    assert up.texts(log) == [b"two"]
+    assert down.texts(log) == [b"one", b"two"]
+    source.close()
