@@ -57,19 +57,20 @@ class TestDisk(OsDisk):
     __test__ = False
 
     def __init__(self) -> None:
+        super().__init__()
         self.fail_open: dict[str, int] = {}  # end of the path → errno
         self.open_max: int | None = None
         self.opened: set[int] = set()
         self.bytes_read = 0
         self.warm = True
 
-    def open(self, path: str) -> int:  # type: ignore[override]
+    def open(self, path: str) -> int:
         for end, number in self.fail_open.items():
             if path.endswith(end):
                 raise OSError(number, "made to fail", path)
         if self.open_max is not None and len(self.opened) >= self.open_max:
             raise OSError(errno.EMFILE, "Too many open files", path)
-        fd = OsDisk.open(path)
+        fd = super().open(path)
         self.opened.add(fd)
         return fd
 
