@@ -114,6 +114,44 @@ STAGED_BYTES = Metric(
 SEALED_BYTES = Metric(
     "tailrace_sealed_bytes", "gauge", "Bytes of Parquet files that are not confirmed.", ("route",)
 )
+KUBERNETES_REQUESTS = Metric(
+    "tailrace_kubernetes_requests",
+    "counter",
+    "Requests to the API server, by kind of object and status (0: no answer).",
+    ("kind", "status"),
+)
+KUBERNETES_EVENTS = Metric(
+    "tailrace_kubernetes_events", "counter", "Objects and bookmarks received.", ("kind",)
+)
+KUBERNETES_BAD_FRAMES = Metric(
+    "tailrace_kubernetes_bad_frames",
+    "counter",
+    "Frames and objects of the API server that could not be read, or were too long.",
+    ("kind",),
+)
+KUBERNETES_RELISTS = Metric(
+    "tailrace_kubernetes_relists",
+    "counter",
+    "Complete views made anew: history was compacted, or a view was doubtful.",
+    ("kind",),
+)
+KUBERNETES_HEARD_SECONDS = Metric(
+    "tailrace_kubernetes_heard_seconds",
+    "gauge",
+    "Seconds since the API server was last heard of.",
+    ("kind",),
+)
+KUBERNETES_PODS = Metric(
+    "tailrace_kubernetes_pods",
+    "gauge",
+    "Pods with metadata, by state (live or deleted).",
+    ("state",),
+)
+KUBERNETES_DROPPED = Metric(
+    "tailrace_kubernetes_dropped",
+    "gauge",
+    "Objects, labels, annotations and containers not kept because of a limit.",
+)
 
 
 class Counters:
