@@ -1,0 +1,165 @@
+"""
+Where the node runs: Region, Availability Zone and instance id.
+
+Each is taken from the first that knows it: the configuration, the labels and the provider id of the Node, the
+environment, the instance metadata service (IMDSv2).  What none of them knows is absent; off AWS
+nobody waits longer than a second for each of at most two requests.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import aiohttp
+import msgspec
+from msgspec import Meta
+
+from agent.core.kube_objects import decoded
+from agent.runtime.kubernetes_http import read_body
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent.core.kube_objects import NodeObject
+
+IMDS_URL = "http://169.254.169.254"
+IMDS_TIMEOUT_S = 1.0
+TOKEN_LIFE_S = 60
+#: A document has about 500 bytes; a token 56.
+IMDS_BYTES_MAX = 16 * 1024
+
+REGION_LABELS = ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region")
+ZONE_LABELS = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
+_PROVIDER_ID = re.compile(r"aws:///(?:[^/]*/)?(?P<id>i-[0-9a-f]{8,17})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceSettings:
+    """
+    Where the node runs; empty: found out.
+    """
+
+    region: Annotated[str, Meta(description="Region shown in records; empty: found out.")] = ""
+    zone: Annotated[
+        str, Meta(description="Availability Zone shown in records; empty: found out.")
+    ] = ""
+    instance_id: Annotated[
+        str, Meta(description="Instance id shown in records; empty: found out.")
+    ] = ""
+    imds: Annotated[
+        bool, Meta(description="Ask the instance metadata service (IMDSv2) for what is not known.")
+    ] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """
+    What was found; empty stands for what is not known.
+    """
+
+    region: str = ""
+    zone: str = ""
+    instance_id: str = ""
+
+    @property
+    def complete(self) -> bool:
+        """
+        Whether nothing is left to ask for.
+        """
+        return bool(self.region and self.zone and self.instance_id)
+
+    def filled(self, other: Instance) -> Instance:
+        """
+        Return this with what is not known taken from *other*.
+        """
+        return Instance(
+            region=self.region or other.region,
+            zone=self.zone or other.zone,
+            instance_id=self.instance_id or other.instance_id,
+        )
+
+
+class _Document(msgspec.Struct, rename="camel"):
+    region: str = ""
+    availability_zone: str = ""
+    instance_id: str = ""
+
+
+async def find_instance(
+    settings: InstanceSettings,
+    environ: Mapping[str, str],
+    *,
+    node: NodeObject | None = None,
+    timeout_s: float = IMDS_TIMEOUT_S,
+) -> Instance:  # network op
+    """
+    Return what is known; takes at most twice *timeout_s*, and never raises.
+    """
+    found = Instance(
+        region=settings.region, zone=settings.zone, instance_id=settings.instance_id
+    ).filled(of_node(node))
+    disabled = environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true"
+    if not found.complete and settings.imds and not disabled:
+        url = environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "") or IMDS_URL
+        found = found.filled(await _ask(url.rstrip("/"), timeout_s))
+    # Last: it can name the Region of the destination instead of the node's.
+    region = environ.get("AWS_REGION", "") or environ.get("AWS_DEFAULT_REGION", "")
+    return found.filled(Instance(region=region))
+
+
+def of_node(node: NodeObject | None) -> Instance:
+    """
+    Return what a Node says about its machine.
+    """
+    if node is None:
+        return Instance()
+    labels = node.metadata.labels or {}
+    provider = _PROVIDER_ID.fullmatch(node.spec.provider_id)
+    return Instance(
+        region=next((labels[key] for key in REGION_LABELS if labels.get(key)), ""),
+        zone=next((labels[key] for key in ZONE_LABELS if labels.get(key)), ""),
+        instance_id=provider["id"] if provider else "",
+    )
+
+
+async def _ask(url: str, timeout_s: float) -> Instance:
+    try:
+        # Link-local: no proxy.
+        async with aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=timeout_s), auto_decompress=False
+        ) as session:
+            token = await _text(
+                session,
+                "PUT",
+                f"{url}/latest/api/token",
+                {"x-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_LIFE_S)},
+            )
+            if not token:
+                return Instance()
+            body = await _text(
+                session,
+                "GET",
+                f"{url}/latest/dynamic/instance-identity/document",
+                {"x-aws-ec2-metadata-token": token},
+            )
+    except (aiohttp.ClientError, OSError, ValueError):
+        # Not on EC2, a hop limit of 1, or switched off: nothing to say about it.
+        return Instance()
+    document = decoded(body.encode(), _Document)
+    if document is None:
+        return Instance()
+    return Instance(
+        region=document.region, zone=document.availability_zone, instance_id=document.instance_id
+    )
+
+
+async def _text(
+    session: aiohttp.ClientSession, method: str, url: str, headers: Mapping[str, str]
+) -> str:
+    async with session.request(method, url, headers=headers, allow_redirects=False) as response:
+        if response.status != 200:
+            return ""
+        body = await read_body(response, IMDS_BYTES_MAX)
+        return (body or b"").decode("ascii", errors="replace").strip()
