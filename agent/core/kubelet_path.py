@@ -4,6 +4,7 @@ What the path of a container's log file says about the container.
 | path | says |
 |---|---|
 | `…/pods/<namespace>_<pod>_<uid>/<container>/<restart>.log` | all five |
+| the same with the suffix of a rotation, or `.gz`: a file that is replayed by itself | all five |
 | `…/containers/<pod>_<namespace>_<container>-<id>.log` | pod, namespace, container |
 | `…/containers/<id>/<id>-json.log` | the container's id, as `container`'s first 12 digits |
 
@@ -24,7 +25,7 @@ from agent.core.batch import Resource
 
 _POD_FILE = re.compile(
     r"/(?P<namespace>[a-z0-9.-]+)_(?P<pod>[a-z0-9.-]+)_(?P<uid>[0-9a-zA-Z-]+)"
-    r"/(?P<container>[a-z0-9.-]+)/(?P<restart>[0-9]+)\.log$"
+    r"/(?P<container>[a-z0-9.-]+)/(?P<restart>[0-9]+)\.log(?:\.[0-9]{8}-[0-9]{6})?(?:\.gz)?$"
 )
 _LINK = re.compile(
     r"/(?P<pod>[a-z0-9.-]+)_(?P<namespace>[a-z0-9.-]+)_(?P<container>[a-z0-9.-]+?)(?:-(?P<id>[0-9a-f]{0,64}))?\.log$"

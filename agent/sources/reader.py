@@ -293,7 +293,11 @@ class Reader:
     def finished(self) -> list[str]:
         """
         Return the Logs that are over and read to their end, until they are forgotten.
+
+        None in a replay: a finished file must be known to the one that goes on from its state.
         """
+        if self._files.frozen:
+            return []
         return [
             key
             for key, follow in self._follows.items()

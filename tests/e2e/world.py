@@ -1,6 +1,7 @@
 """
-A whole world for the agent: a kubelet-shaped tree, strict fakes of CloudWatch and S3, and the agent as
-a process that is really started, stopped and killed.
+A whole world for the agent: a tree of logs, strict fakes of both destinations, the agent as a process.
+
+It is really started, stopped and killed.
 
 Every line that is written is remembered (pods.py), so that what arrived can be compared with it, line by line.
 """
@@ -341,6 +342,16 @@ class World:
             await self.until_or_ended(0.05)
         return metrics
 
+    async def read(self, lines: int) -> None:
+        """
+        Wait until both routes have read so many lines: what is unread at a stop, stays unread.
+        """
+        await self.started()
+        names = [sample("tailrace_read_lines_total", route=item["name"]) for item in self.routes]
+        await self.until_metrics(
+            lambda found: all(found.get(name, 0) >= lines for name in names), f"{lines} lines read"
+        )
+
     def forget(self) -> None:
         """
         Empty both destinations.
@@ -365,6 +376,20 @@ class World:
         status: dict[str, Any] = json.loads(done.out)
         status["routes"] = {route["name"]: route for route in status["routes"]}
         return status
+
+    async def until_committed(self, log: str, *, logs: int = 1) -> None:
+        """
+        Wait until every route has committed *log* to its end, among at least so many Logs.
+        """
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
+        while True:
+            done = await tailrace("status", "-c", self.config_path, "--json", "--logs", "0")
+            routes = json.loads(done.out)["routes"] if done.code == 0 else []
+            lags = [{item["log"]: item["lag_bytes"] for item in route["logs"]} for route in routes]
+            if lags and all(found.get(log) == 0 and len(found) >= logs for found in lags):
+                return
+            assert asyncio.get_running_loop().time() < deadline, f"{lags}"[:1000] + self.log
+            await self.until_or_ended(0.1)
 
     async def losses(self) -> list[dict[str, Any]]:
         """
