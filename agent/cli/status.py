@@ -17,6 +17,7 @@ import msgspec
 from agent.cli.table import age_text, printable, size_text, table
 from agent.config import load
 from agent.core.cursor import resume_place
+from agent.core.errors import StopError, shown
 from agent.runtime.lock import is_held, read_owner
 from agent.runtime.store_file import open_read_only
 from agent.runtime.store_losses import read_losses
@@ -101,6 +102,12 @@ def losses(args: argparse.Namespace) -> int:
     """
     connection = open_read_only(directory(args))
     try:
+        names = [name for (name,) in connection.execute("SELECT name FROM routes ORDER BY name")]
+        if args.route is not None and args.route not in names:
+            raise StopError(
+                f"no route is called {shown(args.route)}; there are {', '.join(names)}",
+                exit_code=os.EX_CONFIG,
+            )
         rows = read_losses(connection, args.route)
     finally:
         connection.close()
@@ -269,16 +276,16 @@ def render(status: Status, logs_max: int) -> str:
     if lost:
         parts += ["\n", table(("route", "lost because", "bytes", "rows"), lost, right="23")]
     for route in status.routes:
-        shown = route.logs[: logs_max or None]
-        if not shown:
+        logs = route.logs[: logs_max or None]
+        if not logs:
             continue
         cells = [
             (item.log, f"{item.generation}:{item.offset}", size_text(item.lag_bytes))
-            for item in shown
+            for item in logs
         ]
         parts += ["\n", table((f"Logs of {route.name}", "cursor", "lag"), cells, right="12")]
-        if len(shown) < len(route.logs):
-            parts.append(f"and {len(route.logs) - len(shown)} more (--logs 0 shows all)\n")
+        if len(logs) < len(route.logs):
+            parts.append(f"and {len(route.logs) - len(logs)} more (--logs 0 shows all)\n")
     return "".join(parts)
 
 
