@@ -222,7 +222,7 @@ async def test_generations_that_were_gzipped_before_the_first_start(tmp_path: Pa
         for _ in range(2):
             pod.lines(10)
             pod.rotate()
-        packed = sorted(pod.directory.glob("0.log.*"))[0]
+        packed = min(pod.directory.glob("0.log.*"))
         packed.with_name(packed.name + ".gz").write_bytes(gzip.compress(packed.read_bytes()))
         packed.unlink()
         pod.lines(10)

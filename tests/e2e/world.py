@@ -9,7 +9,6 @@ Every line that is written is remembered (pods.py), so that what arrived can be 
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import os
 import re
@@ -17,26 +16,24 @@ import signal
 import sys
 import urllib.error
 import urllib.request
-from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import yaml
-from pyarrow import parquet
 
+from tests.e2e.arrived import IDENTITY, Arrivals, some
 from tests.e2e.pods import Pod
-from tests.fakes.cloudwatch import ACCESS_KEY, REGION, SECRET_KEY, FakeCloudWatch
-from tests.fakes.s3 import FakeS3
+from tests.fakes.cloudwatch import ACCESS_KEY, REGION, SECRET_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.e2e.pods import Line
+__all__ = ["IDENTITY", "World", "sample", "tailrace"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 #: A condition that the agent should reach is waited for this long, on a machine that may be busy.
-PATIENCE_S = 12.0
+PATIENCE_S = 30.0
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
 #: Neither the user's profile nor an instance's role is meant.
 NO_CREDENTIALS = {
@@ -44,8 +41,6 @@ NO_CREDENTIALS = {
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-#: The columns that say which row it is.
-IDENTITY = ("node", "file_id", "offset", "row_kind")
 
 
 class Done(NamedTuple):
@@ -100,7 +95,7 @@ def sample(name: str, **labels: object) -> str:
     return f"{name}{{{pairs}}}" if pairs else name
 
 
-class World:
+class World(Arrivals):
     """
     Fakes, tree and agent of one test.
     """
@@ -111,12 +106,8 @@ class World:
         self.state = directory / "state"
         self.config_path = directory / "tailrace.yaml"
         self.log_path = directory / "agent.log"
-        self.cloudwatch = FakeCloudWatch()
-        self.s3 = FakeS3()
+        super().__init__()
         self.agent: asyncio.subprocess.Process | None = None
-        #: What was looked at of the streams in CloudWatch, and what was in them.
-        self._seen: dict[tuple[str, str], int] = {}
-        self._events: Counter[Line] = Counter()
         self.routes: list[dict[str, Any]] = []
         self.settings: dict[str, Any] = {}
 
@@ -301,7 +292,7 @@ class World:
                 lambda: written <= self.events().keys(), f"{len(written)} lines arrived"
             )
         except AssertionError as error:
-            error.add_note(f"missing: {_some(written - set(self.events()))}")
+            error.add_note(f"missing: {some(written - set(self.events()))}")
             raise
 
     async def started(self) -> None:
@@ -352,21 +343,6 @@ class World:
             lambda found: all(found.get(name, 0) >= lines for name in names), f"{lines} lines read"
         )
 
-    def forget(self) -> None:
-        """
-        Empty both destinations.
-        """
-        self.s3.objects.clear()
-        self.cloudwatch.groups.clear()
-        self._seen.clear()
-        self._events.clear()
-
-    def heal(self) -> None:
-        """
-        Forget what was still to go wrong in CloudWatch.
-        """
-        self.cloudwatch._faults.clear()
-
     async def status(self) -> dict[str, Any]:
         """
         Return what `tailrace status --json` says, its routes by name.
@@ -399,85 +375,6 @@ class World:
         assert done.code == 0, done.err
         found: list[dict[str, Any]] = json.loads(done.out)
         return found
-
-    # -- what arrived -------------------------------------------------------------------------
-
-    def events(self) -> Counter[Line]:
-        """
-        Return the lines in CloudWatch.
-        """
-        for name, group in self.cloudwatch.groups.items():
-            for stream, events in group.streams.items():
-                seen = self._seen.get((name, stream), 0)
-                self._seen[name, stream] = len(events)
-                for _, message in events[seen:]:
-                    record = json.loads(message)
-                    line = (record["kubernetes"]["pod_name"], record["stream"], record["log"])
-                    self._events[line] += 1
-        return self._events
-
-    def tables(self) -> list[tuple[str, Any]]:
-        """
-        Return (key, table) of every object in S3.
-        """
-        return [
-            (key, parquet.ParquetFile(io.BytesIO(stored.body)).read())
-            for key, stored in self.s3.objects.items()
-        ]
-
-    def columns(self, *names: str) -> list[tuple[Any, ...]]:
-        """
-        Return the rows in Parquet, of the columns *names*.
-        """
-        rows: list[tuple[Any, ...]] = []
-        for _, table in self.tables():
-            rows += zip(*(table.column(name).to_pylist() for name in names), strict=True)
-        return rows
-
-    def rows(self) -> Counter[Line]:
-        """
-        Return the lines in Parquet.
-        """
-        return Counter(self.columns("pod", "stream", "message"))
-
-    def assert_parquet_exact(self, *pods: Pod) -> None:
-        """
-        Every written line is one row; `(node, file_id, offset, row_kind)` is unique.
-        """
-        written = Counter(line for pod in pods for line in pod.written)
-        rows = self.rows()
-        assert not written - rows, f"missing in Parquet: {_some(written - rows)}"
-        assert not rows - written, f"twice or invented in Parquet: {_some(rows - written)}"
-        keys = Counter(self.columns(*IDENTITY))
-        assert not keys or max(keys.values()) == 1
-
-    def assert_cloudwatch_complete(self, *pods: Pod) -> None:
-        """
-        Every written line is an event at least once, and nothing else is there.
-        """
-        written = Counter(line for pod in pods for line in pod.written)
-        events = self.events()
-        assert not set(written) - set(events), f"missing: {_some(set(written) - set(events))}"
-        assert not set(events) - set(written), f"invented: {_some(set(events) - set(written))}"
-
-    def assert_exact(self, *pods: Pod) -> None:
-        """
-        Every written line is one event and one row.
-        """
-        self.assert_parquet_exact(*pods)
-        self.assert_cloudwatch_exact(*pods)
-
-    def assert_cloudwatch_exact(self, *pods: Pod) -> None:
-        """
-        Every written line is one event.
-        """
-        self.assert_cloudwatch_complete(*pods)
-        more = self.events() - Counter(line for pod in pods for line in pod.written)
-        assert not more, f"twice in CloudWatch: {_some(more)}"
-
-
-def _some(lines: Counter[Line] | set[Line]) -> list[tuple[str, str, str]]:
-    return [(pod, stream, text[:200]) for pod, stream, text in list(lines)[:5]]
 
 
 def _get(url: str) -> tuple[int, str]:
