@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import signal
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.e2e.pods import rfc3339
@@ -61,6 +62,10 @@ def patched(directory: Path, source: str) -> dict[str, str]:
     """
     (directory / "sitecustomize.py").write_text(source)
     return {"PYTHONPATH": f"{directory}:{REPOSITORY}", "HEALED": str(directory / "healed")}
+
+
+def _at_least(name: str, count: int, found: dict[str, float]) -> bool:
+    return found.get(name, 0) >= count
 
 
 def head() -> bytes:
@@ -301,7 +306,7 @@ async def test_files_that_fail(tmp_path: Path, free_port: int) -> None:
         await world.delivered(pods[0])
         for name in ("EIO", "EMFILE"):
             series = sample("tailrace_file_errors_total", error=name)
-            await world.until_metrics(lambda found, key=series: found.get(key, 0) >= 2, name)
+            await world.until_metrics(partial(_at_least, series, 2), name)
         pods[0].lines(10)
         await world.delivered(pods[0])
         assert {name for name, _, _ in world.events()} == {"web-1"}

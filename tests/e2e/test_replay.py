@@ -221,7 +221,7 @@ async def test_both_routes_to_moto_and_sql_over_the_objects(tmp_path: Path, moto
         s3.close()
         logs.close()
         days = {f"{now - timedelta(hours=hours):%Y-%m-%d %H}": 200 for hours in (0, 30)}
-        rows = duckdb.sql(
+        rows = duckdb.execute(
             f"SELECT dt || ' ' || hour, count(*) FROM read_parquet('{archive}/**/*.parquet', "
             "hive_partitioning = true, hive_types_autocast = false) WHERE cluster = 'test' GROUP BY 1"
         ).fetchall()

@@ -38,6 +38,9 @@ class Nothing:
     def delivered(self, segment, rows):
         self.rows += rows
 
+    def rejected(self, segment, rows, loss):
+        raise AssertionError(loss)
+
 
 async def run_route(path: Path, budget: Budget, file_format: int, lines: int) -> tuple[int, int]:
     """
