@@ -67,7 +67,7 @@ async def test_poison_costs_its_bytes(route: str, tmp_path: Path) -> None:
         world.write_config()
         world.agent = await asyncio.create_subprocess_exec(
             *(sys.executable, str(script), "run", "-c", str(world.config_path)),
-            env={**os.environ, **CREDENTIALS, "PYTHONPATH": os.getcwd()},  # noqa: PTH109
+            env={**os.environ, **CREDENTIALS, "PYTHONPATH": os.getcwd()},
             stderr=asyncio.subprocess.PIPE,
         )
         written = {*pod.written, *other.written}
