@@ -177,8 +177,13 @@ class Route:
         cursors |= {
             log: cursor for log, cursor in reader.first_cursors().items() if log not in cursors
         }
-        finished = reader.forgettable(
-            log for log in reader.finished() if self._resolved(resolver, log)
+        # Routes forget a Log one after the other; a stop must not come between them.
+        finished = (
+            []
+            if self._draining.is_set()
+            else reader.forgettable(
+                log for log in reader.finished() if self._resolved(resolver, log)
+            )
         )
         losses = list(resolver.losses)
         if not (cursors or finished or losses or sink_rows is not None):

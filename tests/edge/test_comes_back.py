@@ -62,61 +62,95 @@ class ReadingSink(BlackholeSink):
         super().accept(segment)
 
 
+class Life:
+    """
+    One route over one log file.
+    """
+
+    def __init__(self, directory: Path, *, commit_interval_s: float) -> None:
+        self.log = directory / "app.log"
+        self.log.write_text("one\n")
+        settings = FilesSettings(paths=(f"{directory}/*.log",), rotate_grace_s=1.0)
+        source = self.source = Source(settings)
+        self.store, self.texts = SlowStore(), list[bytes]()
+
+        def make_sink(_state: object, resolve: Any, _tasks: object) -> ReadingSink:
+            sink = ReadingSink(
+                BlackholeSettings(),
+                route="r",
+                clock=source.host.clock,
+                resolve=resolve,
+                share=source.budget.shares["r"],
+                counters=source.counters,
+            )
+            sink.texts = self.texts
+            return sink
+
+        self.route = Route(
+            RouteSettings(
+                name="r",
+                sink_identity="",
+                commit_interval_s=commit_interval_s,
+                uncommitted_bytes_max=1 << 20,
+            ),
+            host=cast("Any", source.host),
+            files=source.files,
+            store=cast("Any", self.store),
+            share=source.budget.shares["r"],
+            counters=source.counters,
+            make_sink=make_sink,
+        )
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """
+        Let ticks pass until *condition*.
+        """
+        for _ in range(TURNS_MAX):
+            if condition():
+                return
+            await self.source.settle()
+            self.source.host.clock.seconds += 0.2
+            await asyncio.sleep(0)
+        raise AssertionError("waited in vain")
+
+
 async def test_log_comes_back_during_the_checkpoint_that_forgets_it(tmp_path: Path) -> None:
     """
     What is written then and later is read, and its cursor is in the store again.
     """
-    log = tmp_path / "app.log"
-    log.write_text("one\n")
-    source = Source(FilesSettings(paths=(f"{tmp_path}/*.log",), rotate_grace_s=1.0))
-    await source.files.scan()
-    store, texts = SlowStore(), list[bytes]()
-
-    def make_sink(_state: object, resolve: Any, _tasks: object) -> ReadingSink:
-        sink = ReadingSink(
-            BlackholeSettings(),
-            route="r",
-            clock=source.host.clock,
-            resolve=resolve,
-            share=source.budget.shares["r"],
-            counters=source.counters,
-        )
-        sink.texts = texts
-        return sink
-
-    route = Route(
-        RouteSettings(
-            name="r", sink_identity="", commit_interval_s=0.001, uncommitted_bytes_max=1 << 20
-        ),
-        host=cast("Any", source.host),
-        files=source.files,
-        store=cast("Any", store),
-        share=source.budget.shares["r"],
-        counters=source.counters,
-        make_sink=make_sink,
-    )
-    running = asyncio.ensure_future(route.run())
-
-    async def until(condition: Callable[[], bool]) -> None:
-        for _ in range(TURNS_MAX):
-            if condition():
-                return
-            await source.settle()
-            source.host.clock.seconds += 0.2
-            await asyncio.sleep(0)
-        raise AssertionError("waited in vain")
-
-    await until(lambda: texts == [b"one"])
+    life = Life(tmp_path, commit_interval_s=0.001)
+    log, store = life.log, life.store
+    await life.source.files.scan()
+    running = asyncio.ensure_future(life.route.run())
+    await life.until(lambda: life.texts == [b"one"])
     log.unlink()
-    await until(store.forgetting.is_set)
+    await life.until(store.forgetting.is_set)
     log.write_text("two\n")
-    await until(lambda: texts == [b"one", b"two"])
+    await life.until(lambda: life.texts == [b"one", b"two"])
     store.go_on.set()
-    await until(lambda: str(log) in store.cursors)
+    await life.until(lambda: str(log) in store.cursors)
     with log.open("a") as file:
         file.write("three\n")
-    await until(lambda: texts == [b"one", b"two", b"three"])
-    route.drain(1)
+    await life.until(lambda: life.texts == [b"one", b"two", b"three"])
+    life.route.drain(1)
     await running
     assert store.cursors[str(log)][0].offset == len("two\nthree\n")
-    source.close()
+    life.source.close()
+
+
+async def test_a_stop_forgets_no_log(tmp_path: Path) -> None:
+    """
+    Routes stop one after the other: the first must not give up a cursor whose Log the store still knows.
+    """
+    life = Life(tmp_path, commit_interval_s=1000)
+    await life.source.files.scan()
+    running = asyncio.ensure_future(life.route.run())
+    await life.until(lambda: life.texts == [b"one"])
+    life.log.unlink()
+    reader = life.route.reader
+    assert reader is not None
+    await life.until(lambda: bool(reader.finished()))
+    life.route.drain(1)
+    await running
+    assert str(life.log) in life.store.cursors
+    life.source.close()
