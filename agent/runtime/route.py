@@ -137,10 +137,14 @@ class Route:
             while sink.full:
                 await self._host.clock.sleep(SINK_FULL_POLL_S)
             segment = await reader.next()
-            resolver.track(segment)
-            if segment.rows:
-                sink.accept(segment)
-            else:
+            try:
+                resolver.track(segment)
+                if segment.rows:
+                    sink.accept(segment)
+            except BaseException:
+                segment.charge.release()  # Nobody else has it yet: the next run needs the memory.
+                raise
+            if not segment.rows:
                 segment.charge.release()
             if resolver.delivered_bytes > self.settings.uncommitted_bytes_max:
                 self._commit_wanted.set()

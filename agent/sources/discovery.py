@@ -93,6 +93,7 @@ class Discovery:
         self._links: dict[str, tuple[str, str]] = {}
         #: Links to files that are followed by their own path anyway.
         self._aliases: set[str] = set()
+        self._over: set[str] = set()
 
     def scan(
         self,
@@ -109,6 +110,8 @@ class Discovery:
         *known*: what earlier scans saw, by path, so that heads are read once; *open_max*: how many files
         may stay open.
         """
+        while self._over:
+            self._forget(self._over.pop())
         scan = Scan()
         run = _Run(self, scan, scope, now_ns, known, open_max)
         if scope is Scope.ALL:
@@ -149,8 +152,11 @@ class Discovery:
 
     def forget(self, key: str) -> None:
         """
-        Forget a Log that is over.
+        Forget a Log that is over, before the next scan: one may be under way, in another thread.
         """
+        self._over.add(key)
+
+    def _forget(self, key: str) -> None:
         self._links.pop(key, None)
         for names in self.homes.values():
             for name in [name for name, owner in names.items() if owner == key]:
@@ -164,7 +170,7 @@ class Discovery:
             return  # Dangling for an instant, while the kubelet rotates: keep what was known.
         home, name = posixpath.split(real)
         if self._links.get(key) != (home, name):
-            self.forget(key)
+            self._forget(key)
             self._links[key] = (home, name)
             self.homes.setdefault(home, {})[name] = key
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
+
 from agent.core.checkpoint import RouteState
 from agent.runtime.route import Route, RouteSettings
 from agent.sinks.blackhole import BlackholeSettings, BlackholeSink
@@ -52,8 +54,11 @@ class ReadingSink(BlackholeSink):
     """
 
     texts: list[bytes]
+    failing = False
 
     def accept(self, segment: Segment) -> None:
+        if self.failing:
+            raise ValueError("made to fail")
         assert segment.columns is not None
         data = bytes(segment.columns.data)
         starts = segment.columns.column("message_start")
@@ -153,4 +158,19 @@ async def test_a_stop_forgets_no_log(tmp_path: Path) -> None:
     life.route.drain(1)
     await running
     assert str(life.log) in life.store.cursors
+    life.source.close()
+
+
+async def test_memory_of_a_segment_that_the_sink_does_not_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The run ends, and the next one has the whole budget.
+    """
+    monkeypatch.setattr(ReadingSink, "failing", True)
+    life = Life(tmp_path, commit_interval_s=1000)
+    await life.source.files.scan()
+    with pytest.raises(ExceptionGroup):
+        await life.route.run()
+    assert life.source.budget.held == 0
     life.source.close()
