@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agent._fastparse import Columns
     from agent.core.budget import Charge
     from agent.core.cursor import Cursor
+    from agent.core.pod_facts import Metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,18 @@ class Resource:
     pod_uid: str = ""
     container: str = ""
     restart: str = ""
-    labels: tuple[tuple[str, str], ...] = ()
+    region: str = ""
+    zone: str = ""
+    instance_id: str = ""
+    #: What the API server says; None where it is not known, or nobody asked.
+    metadata: Metadata | None = None
+
+    @property
+    def labels(self) -> tuple[tuple[str, str], ...]:
+        """
+        Labels of the pod.
+        """
+        return self.metadata.labels if self.metadata is not None else ()
 
 
 class LossReason(StrEnum):
