@@ -11,6 +11,7 @@ MESSAGE_BARE: Final = 0  # The line.
 MESSAGE_CONTAINER_INSIGHTS: Final = (
     1  # Fluent Bit's record; a JSON object is merged as log_processed.
 )
+MESSAGE_OTEL: Final = 2  # A record of the OpenTelemetry log data model; a JSON object is its body.
 
 @final
 class Order:
@@ -52,6 +53,7 @@ class Body:
         *,
         start_byte: int = 0,
         format: int,
+        metrics_bare: bool = False,
         events_max: int = 10_000,
         event_bytes_max: int = 1_048_550,
         batch_bytes_max: int = 1_048_576,
@@ -63,8 +65,10 @@ class Body:
         Write *head* (`{"logGroupName":…,"logStreamName":…,"logEvents":[`) and events from order[start] until a limit.
 
         A request never mixes events before, inside and after [valid_from_ms, valid_until_ms].
-        *resources* holds per part the rendered `,"kubernetes":{…}` or b"".  The first event is always written.
-        A bare row that is split may end in a later body: see `stop_byte`.  `_reference_encode` has the tables.
+        *resources* holds per part what is behind the fields of its records (agent.core.render) or b"".  The first
+        event is always written.  A bare row that is split may end in a later body: see `stop_byte`.  With
+        *metrics_bare*, lines of the embedded metric format are bare in every format.  `_reference_records` has
+        the tables.
         Raises ValueError for limits that cannot hold one event, and for an order of other parts.
         """
     def __len__(self) -> int: ...

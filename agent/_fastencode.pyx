@@ -10,23 +10,27 @@ from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint16_t
-from libc.string cimport memcpy, strlen
+from libc.string cimport memcpy
 
 from typing import NamedTuple
 
 cimport cython
 
 from agent._fastjson cimport (
-    ESCAPE_NONE, ESCAPE_ONCE, ESCAPE_TWICE, ESCAPED_BYTES_MAX, SIMD_PADDING, Escape, escape_measure,
-    escape_write, json_space, json_value_end,
+    ESCAPE_NONE, ESCAPE_ONCE, ESCAPE_TWICE, ESCAPED_BYTES_MAX, SIMD_PADDING, escape_measure, escape_write,
 )
 from agent._fastline cimport integer_write, time_write
-from agent._fastparse cimport FLAG_PARTIAL, FLAG_STREAM_MASK, FLAG_TRUNCATED, Columns, Rows
+from agent._fastparse cimport FLAG_TRUNCATED, Columns, Rows
+from agent._fastrecord cimport (
+    MARK, NOTHING, OTEL_BODY, RECORD_END, RECORD_PROCESSED, RECORD_TIME, TEXT_BEGIN, TEXT_END, Literal,
+    literal_write, metric_is, object_start, otel_attributes, otel_time, record_stream,
+)
 from agent._fastsort cimport Ref, refs_sort
 
 cpdef enum:
     MESSAGE_BARE = 0
     MESSAGE_CONTAINER_INSIGHTS = 1
+    MESSAGE_OTEL = 2
 
 cdef enum:
     NS_PER_MS = 1_000_000
@@ -103,43 +107,6 @@ cdef struct Sum:
     int64_t truncated
     Py_ssize_t stop
     Py_ssize_t stop_byte
-
-
-# Text as it stands in the body, and the bytes of the message that it stands for.
-cdef struct Literal:
-    const char* text
-    Py_ssize_t length
-    int64_t decoded
-
-
-cdef Literal literal(const char* text) noexcept nogil:
-    cdef Literal made
-    cdef Py_ssize_t index
-    made.text = text
-    made.length = <Py_ssize_t>strlen(text)
-    made.decoded = made.length
-    for index in range(made.length):
-        if text[index] == c'\\':
-            made.decoded -= 1
-    return made
-
-
-cdef Literal RECORD_TIME = literal(b'{\\"time\\":\\"')
-# By stream (stderr or not) and tag (P or not).
-cdef Literal[2][2] RECORD_STREAM
-RECORD_STREAM[0][0] = literal(b'\\",\\"stream\\":\\"stdout\\",\\"_p\\":\\"F\\",\\"log\\":\\"')
-RECORD_STREAM[0][1] = literal(b'\\",\\"stream\\":\\"stdout\\",\\"_p\\":\\"P\\",\\"log\\":\\"')
-RECORD_STREAM[1][0] = literal(b'\\",\\"stream\\":\\"stderr\\",\\"_p\\":\\"F\\",\\"log\\":\\"')
-RECORD_STREAM[1][1] = literal(b'\\",\\"stream\\":\\"stderr\\",\\"_p\\":\\"P\\",\\"log\\":\\"')
-cdef Literal RECORD_LOG_END = literal(b'\\"')
-cdef Literal RECORD_PROCESSED = literal(b',\\"log_processed\\":')
-cdef Literal RECORD_END = literal(b"}")
-cdef Literal MARK = literal(b" [truncated]")
-
-
-cdef inline uint8_t* literal_write(uint8_t* target, const Literal* text) noexcept nogil:
-    memcpy(target, text.text, text.length)
-    return target + text.length
 
 
 @cython.final
@@ -249,20 +216,6 @@ def order_rows(parts) -> Order:
         parts_free(views, parts_len)
 
 
-cdef Py_ssize_t object_start(const uint8_t* text, Py_ssize_t length, Py_ssize_t* stop) noexcept nogil:
-    # Where the message's JSON object begins, if it is one, complete and not empty; or -1.
-    cdef const uint8_t* end = text + length
-    cdef const uint8_t* begin = json_space(text, end)
-    cdef const uint8_t* after
-    if begin >= end or begin[0] != c'{':
-        return -1
-    after = json_value_end(begin, end)
-    if after == NULL or json_space(after, end) != end or json_space(begin + 1, end)[0] == c'}':
-        return -1
-    stop[0] = after - text
-    return begin - text
-
-
 @cython.final
 cdef class Body:
     """
@@ -308,6 +261,7 @@ cdef class Body:
         self, bytes head, parts, resources, Order order, Py_ssize_t start, *,
         Py_ssize_t start_byte = 0,
         int format,
+        bint metrics_bare = False,
         int64_t events_max = 10_000,
         int64_t event_bytes_max = 1_048_550,
         int64_t batch_bytes_max = 1_048_576,
@@ -322,8 +276,8 @@ cdef class Body:
         cdef int64_t rows = 0
         if self.exports:
             raise BufferError("the body is still exported: it is being sent")
-        if format != MESSAGE_BARE and format != MESSAGE_CONTAINER_INSIGHTS:
-            raise ValueError(f"format {format}: expected MESSAGE_BARE or MESSAGE_CONTAINER_INSIGHTS")
+        if not MESSAGE_BARE <= format <= MESSAGE_OTEL:
+            raise ValueError(f"format {format}: expected MESSAGE_BARE, _CONTAINER_INSIGHTS or _OTEL")
         if len(resource_of) != parts_len:
             raise ValueError(f"{len(resource_of)} resources for {parts_len} parts")
         if not 0 <= start < order.count:
@@ -347,7 +301,7 @@ cdef class Body:
             self.reserve(len(head))
             memcpy(self.bytes, PyBytes_AS_STRING(head), len(head))
             self.length = len(head)
-            self.rows_write(order.refs, order.count, format)
+            self.rows_write(order.refs, order.count, format, metrics_bare)
             self.reserve(BODY_END_BYTES)
             memcpy(self.bytes + self.length, b"]}", BODY_END_BYTES)
             self.length += BODY_END_BYTES
@@ -394,7 +348,9 @@ cdef class Body:
         self.events_capacity = capacity
         return 0
 
-    cdef int rows_write(self, const Ref* refs, Py_ssize_t count, int format) except -1 nogil:
+    cdef int rows_write(
+        self, const Ref* refs, Py_ssize_t count, int format, bint metrics_bare,
+    ) except -1 nogil:
         cdef Sum* sum_ = &self.sum
         cdef Py_ssize_t part = 0
         cdef Py_ssize_t row = sum_.stop
@@ -422,8 +378,10 @@ cdef class Body:
                 or self.age(time_ms) != age
             ):
                 break
-            if format == MESSAGE_BARE:
+            if format == MESSAGE_BARE or (metrics_bare and self.metric_fits(part, row)):
                 done = self.bare_write(part, row, time_ms)
+            elif format == MESSAGE_OTEL:
+                done = self.otel_write(part, row, time_ms)
             else:
                 done = self.record_write(part, row, time_ms)
             if not done:
@@ -542,9 +500,6 @@ cdef class Body:
         cdef Py_ssize_t length = table.message_len[row]
         cdef int flags = table.flags[row]
         cdef bint marked = (flags & FLAG_TRUNCATED) != 0
-        cdef const Literal* stream = &RECORD_STREAM[(flags & FLAG_STREAM_MASK) == 2][
-            (flags & FLAG_PARTIAL) != 0
-        ]
         cdef int64_t written = length * ESCAPED_BYTES_MAX
         cdef int64_t decoded, before, fixed
         cdef Py_ssize_t object_begin = -1
@@ -552,14 +507,14 @@ cdef class Body:
         cdef uint8_t* target
         cdef uint8_t* mark
         self.resource_escape(owner)
-        fixed = RECORD_LOG_END.decoded + owner.resource_len + RECORD_END.decoded
+        fixed = TEXT_END.decoded + owner.resource_len + RECORD_END.decoded
         if length > MEASURE_BYTES:
             escape_measure(text, length, ESCAPE_TWICE, INT64_MAX, &written)
         # An object is written once more, escaped once: never more than twice.
         self.reserve(FRAME_BYTES + owner.escaped_len + written * 2)
         target = self.event_begin(time_ms)
         decoded = 0
-        target = self.record_head(target, part, row, stream, &decoded)
+        target = self.record_head(target, part, row, record_stream(flags), &decoded)
         before = decoded
         mark = target
         target = escape_write(target, text, length, ESCAPE_TWICE, &decoded)
@@ -567,12 +522,12 @@ cdef class Body:
             target = literal_write(target, &MARK)
             decoded += MARK.decoded
         if decoded + fixed > self.limits.event_bytes:
-            target = self.record_cut(mark, text, length, before, owner, &decoded)
+            target = self.record_cut(mark, text, length, before, &NOTHING, owner, &decoded)
             if not self.event_end(target, decoded, part, row):
                 return False
             self.sum.truncated += 1
             return True
-        target = literal_write(target, &RECORD_LOG_END)
+        target = literal_write(target, &TEXT_END)
         if not marked:
             object_begin = object_start(text, length, &object_stop)
         if object_begin >= 0:
@@ -609,12 +564,14 @@ cdef class Body:
 
     cdef uint8_t* record_cut(
         self, uint8_t* target, const uint8_t* text, Py_ssize_t length, int64_t head,
-        const Part* owner, int64_t* decoded,
+        const Literal* attributes, const Part* owner, int64_t* decoded,
     ) noexcept nogil:
-        # The log that is too long, cut to what fits with its mark; the rest of the record behind it.
+        # The text that is too long, cut to what fits with its mark; the rest of the record behind it.
         cdef Py_ssize_t resource_len = owner.resource_len
         cdef Py_ssize_t escaped_len = owner.escaped_len
-        cdef int64_t fixed = head + MARK.decoded + RECORD_LOG_END.decoded + RECORD_END.decoded
+        cdef int64_t fixed = (
+            head + MARK.decoded + TEXT_END.decoded + attributes.decoded + RECORD_END.decoded
+        )
         cdef int64_t written
         cdef Py_ssize_t kept
         if fixed + resource_len > self.limits.event_bytes:
@@ -626,9 +583,75 @@ cdef class Body:
         decoded[0] = fixed
         target = escape_write(target, text, kept, ESCAPE_TWICE, decoded)
         target = literal_write(target, &MARK)
-        target = literal_write(target, &RECORD_LOG_END)
+        target = literal_write(target, &TEXT_END)
+        target = literal_write(target, attributes)
         memcpy(target, owner.escaped, escaped_len)
         return literal_write(target + escaped_len, &RECORD_END)
+
+    cdef int otel_write(self, Py_ssize_t part, Py_ssize_t row, int64_t time_ms) except -1 nogil:
+        # A record of OpenTelemetry.
+        cdef const Rows* table = self.parts[part].table
+        cdef Part* owner = &self.parts[self.parts[part].resource_of]
+        cdef const uint8_t* text = self.parts[part].bytes + table.message_start[row]
+        cdef Py_ssize_t length = table.message_len[row]
+        cdef int flags = table.flags[row]
+        cdef const Literal* attributes = otel_attributes(flags)
+        cdef int64_t written = length * ESCAPED_BYTES_MAX
+        cdef int64_t decoded, before, fixed
+        cdef Py_ssize_t object_begin = -1
+        cdef Py_ssize_t object_stop = 0
+        cdef uint8_t* target
+        cdef uint8_t* mark
+        self.resource_escape(owner)
+        fixed = attributes.decoded + owner.resource_len + RECORD_END.decoded
+        if length > MEASURE_BYTES:
+            escape_measure(text, length, ESCAPE_TWICE, INT64_MAX, &written)
+        self.reserve(FRAME_BYTES + owner.escaped_len + written)
+        target = self.event_begin(time_ms)
+        mark = target = literal_write(target, otel_time(flags))
+        target = integer_write(target, table.time_ns[row])
+        decoded = otel_time(flags).decoded + (target - mark) + OTEL_BODY.decoded
+        mark = target = literal_write(target, &OTEL_BODY)
+        before = decoded
+        if not flags & FLAG_TRUNCATED:
+            object_begin = object_start(text, length, &object_stop)
+        if object_begin >= 0:
+            target = escape_write(
+                target, text + object_begin, object_stop - object_begin, ESCAPE_ONCE, &decoded
+            )
+        if object_begin < 0 or decoded + fixed > self.limits.event_bytes:
+            target = mark = literal_write(mark, &TEXT_BEGIN)
+            decoded = before = before + TEXT_BEGIN.decoded
+            target = escape_write(target, text, length, ESCAPE_TWICE, &decoded)
+            if flags & FLAG_TRUNCATED:
+                target = literal_write(target, &MARK)
+                decoded += MARK.decoded
+            if decoded + TEXT_END.decoded + fixed > self.limits.event_bytes:
+                target = self.record_cut(mark, text, length, before, attributes, owner, &decoded)
+                if not self.event_end(target, decoded, part, row):
+                    return False
+                self.sum.truncated += 1
+                return True
+            target = literal_write(target, &TEXT_END)
+            decoded += TEXT_END.decoded
+        target = literal_write(target, attributes)
+        memcpy(target, owner.escaped, owner.escaped_len)
+        target = literal_write(target + owner.escaped_len, &RECORD_END)
+        return self.event_end(target, decoded + fixed, part, row)
+
+    cdef inline bint metric_fits(self, Py_ssize_t part, Py_ssize_t row) noexcept nogil:
+        # Whether the message is a line of the embedded metric format that one event can hold.
+        cdef const Rows* table = self.parts[part].table
+        cdef const uint8_t* text = self.parts[part].bytes + table.message_start[row]
+        cdef Py_ssize_t length = table.message_len[row]
+        cdef int64_t written
+        if length == 0 or (text[0] != c'{' and text[0] > c' ') or table.flags[row] & FLAG_TRUNCATED:
+            return False
+        if not metric_is(text, length):
+            return False
+        return escape_measure(
+            text, length, ESCAPE_ONCE, self.limits.event_bytes, &written
+        ) == length
 
 
 def staging_buffers(Columns columns) -> Staged:

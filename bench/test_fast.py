@@ -134,11 +134,20 @@ def test_parse(benchmark: Any, file_format: int, content: Callable[[random.Rando
 @pytest.mark.parametrize("content", [access, record], ids=["access", "json"])
 @pytest.mark.parametrize(
     "message_format",
-    [_fastencode.MESSAGE_BARE, _fastencode.MESSAGE_CONTAINER_INSIGHTS],
-    ids=["bare", "container_insights"],
+    [
+        _fastencode.MESSAGE_BARE,
+        _fastencode.MESSAGE_CONTAINER_INSIGHTS,
+        _fastencode.MESSAGE_OTEL,
+    ],
+    ids=["bare", "container_insights", "otel"],
 )
+@pytest.mark.parametrize("metrics_bare", [False, True], ids=["wrap", "passthrough"])
 def test_encode(
-    benchmark: Any, message_format: int, content: Callable[[random.Random], str]
+    benchmark: Any,
+    message_format: int,
+    content: Callable[[random.Random], str],
+    *,
+    metrics_bare: bool,
 ) -> None:
     """
     Columns to a request body.
@@ -155,6 +164,7 @@ def test_encode(
             order,
             0,
             format=message_format,
+            metrics_bare=metrics_bare,
             valid_from_ms=0,
             valid_until_ms=2**62,
         )

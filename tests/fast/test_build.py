@@ -23,7 +23,8 @@ HOT = {
     ],
     "_fastline": ["cri_read", "cri_read_usual", "docker_read", "time_read"],
     "_fastparse": ["parse_bytes", "parse_line", "whole", "piece", "open_emit"],
-    "_fastencode": ["rows_write", "record_write", "record_head", "event_begin", "object_start"],
+    "_fastrecord": ["object_start", "metric_is", "member", "record_stream", "otel_attributes"],
+    "_fastencode": ["rows_write", "record_write", "record_head", "otel_write", "event_begin"],
 }
 # What raises is in `with gil` blocks and in the error paths that Cython adds.
 PYTHON_CALL = re.compile(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import _fastencode, _reference_encode
-from agent._fastencode import MESSAGE_BARE, MESSAGE_CONTAINER_INSIGHTS
+from agent._fastencode import MESSAGE_BARE, MESSAGE_CONTAINER_INSIGHTS, MESSAGE_OTEL
 from agent._fastparse import FLAG_PARTIAL, FLAG_READ_TIME, FLAG_TRUNCATED, Columns
 
 HEAD = b'{"logGroupName":"g","logStreamName":"s","logEvents":['
@@ -23,7 +23,7 @@ ENCODERS = [
     pytest.param(_fastencode, id="compiled"),
     pytest.param(_reference_encode, id="reference"),
 ]
-FORMATS = [MESSAGE_BARE, MESSAGE_CONTAINER_INSIGHTS]
+FORMATS = [MESSAGE_BARE, MESSAGE_CONTAINER_INSIGHTS, MESSAGE_OTEL]
 ALWAYS = {"valid_from_ms": 0, "valid_until_ms": 2**62}
 
 
@@ -75,6 +75,7 @@ def events_of(text):
 
 def messages_of(encoder, messages, message_format=MESSAGE_BARE, **options):
     limits = {name: options.pop(name) for name in list(options) if name.endswith("_max")}
+    limits |= {"metrics_bare": options.pop("metrics_bare", False)}
     resource = options.pop("resource", b"")
     parts = [columns(messages, **options)]
     bodies = encode_all(encoder, parts, [resource], message_format, **limits)
@@ -90,7 +91,24 @@ _TEXT = st.one_of(
     ),
     st.integers(250, 2_000).map(lambda size: b"x" * size),
 )
-_FLAGS = st.sampled_from([0, 1, 2, 1 | FLAG_PARTIAL, 2 | FLAG_TRUNCATED])
+_METRICS = st.sampled_from(
+    [
+        b'{"_aws":{"CloudWatchMetrics":[{"Namespace":"n"}],"Timestamp":1},"n":1}',
+        b' {"x":{"_aws":1} , "_aws" : { "Timestamp":1, "CloudWatchMetrics" : [] } }\t',
+        b'{"x":{"_aws":{"CloudWatchMetrics":[]}}}',
+        b'{"_aws":{"a":{"CloudWatchMetrics":[]}}}',
+        b'{"_aws":{"CloudWatchMetrics":{}}}',
+        b'{"_aws":["CloudWatchMetrics"]}',
+        b'{"_aws":{"CloudWatchMetrics":[]},"_aws":1}',
+        b'{"_aws":{"CloudWatchMetrics":[]}} x',
+        b'"_aws" {"CloudWatchMetrics":[]}',
+        b'{"_aws":{"CloudWatchMetrics":[]},"n":"' + b"\xff" * 80 + b'"}',
+        b'{"_aws":{"CloudWatchMetrics":[]},"n":"' + b"x" * 300 + b'"}',
+    ]
+)
+_FLAGS = st.sampled_from(
+    [0, 1, 2, 3, 1 | FLAG_PARTIAL, 2 | FLAG_TRUNCATED, FLAG_READ_TIME, FLAG_PARTIAL]
+)
 _TIMES = st.one_of(
     st.integers(0, 2**63 - 1),
     st.integers(TIME_NS - 10**9, TIME_NS + 10**9),
@@ -105,7 +123,7 @@ def tables(draw):
     """
     data, rows = TIME, []
     for index in range(draw(st.integers(0, 6))):
-        message = draw(_TEXT)
+        message = draw(st.one_of(_TEXT, _METRICS))
         time_len = draw(st.sampled_from([0, len(TIME)]))
         rows.append((draw(_TIMES), index, 0, time_len, len(data), len(message), draw(_FLAGS)))
         data += message
@@ -120,9 +138,17 @@ def tables(draw):
     st.sampled_from([0, 100, 10_000_000]),
     st.sampled_from([1, 1_000, 86_400_000]),
     st.sampled_from([b"", RESOURCE, b',"kubernetes":{"note":"%s"}' % (b"long" * 80)]),
+    st.booleans(),
 )
 def test_both_write_the_same(
-    parts, message_format, events_max, event_bytes_max, batch_more, span_ms_max, resource
+    parts,
+    message_format,
+    events_max,
+    event_bytes_max,
+    batch_more,
+    span_ms_max,
+    resource,
+    metrics_bare,
 ):
     """
     Any rows under any limits: the same bodies, and the same said of them.
@@ -134,6 +160,7 @@ def test_both_write_the_same(
             parts,
             resources,
             message_format,
+            metrics_bare=metrics_bare,
             events_max=events_max,
             event_bytes_max=event_bytes_max,
             batch_bytes_max=event_bytes_max + 26 + batch_more,
@@ -231,41 +258,6 @@ def test_a_truncated_row_says_so(encoder):
     )
     assert record["log"] == '{"a":1} [truncated]'
     assert "log_processed" not in record
-
-
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_a_record_that_is_too_long_loses_the_copy_first(encoder):
-    """
-    log_processed goes, then the end of the log, then the resource.
-    """
-    message = b'{"a":"%s"}' % (b"x" * 200)
-    options = {"resource": RESOURCE}
-
-    def record(limit):
-        text = messages_of(
-            encoder, [message], MESSAGE_CONTAINER_INSIGHTS, event_bytes_max=limit, **options
-        )[0]
-        assert len(text.encode()) <= limit
-        return json.loads(text)
-
-    assert list(record(1_000)) == ["time", "stream", "_p", "log", "log_processed", "kubernetes"]
-    assert list(record(500)) == ["time", "stream", "_p", "log", "kubernetes"]
-    assert record(500)["log"] == message.decode()
-    assert record(300)["log"].endswith("x [truncated]")
-    assert record(300)["kubernetes"]["pod_name"] == 'a"b'
-    options["resource"] = b',"kubernetes":{"note":"%s"}' % (b"y" * 250)
-    assert "kubernetes" not in record(256)
-
-
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_a_row_without_a_time_gets_one(encoder):
-    """
-    The read time, as RFC 3339; Container Insights knows only stdout and stderr.
-    """
-    options = {"flags": FLAG_READ_TIME, "timed": False, "time_ns": 951_782_400_000_000_001}
-    record = json.loads(messages_of(encoder, [b"x"], MESSAGE_CONTAINER_INSIGHTS, **options)[0])
-    assert record["time"] == "2000-02-29T00:00:00.000000001Z"
-    assert record["stream"] == "stdout"
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
