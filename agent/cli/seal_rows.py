@@ -52,6 +52,12 @@ def _arrow_type(column_type: ColumnType, encoding: Encoding) -> pa.DataType:
     return _TYPES[column_type]
 
 
+#: Columns that only the API server, or the cloud, knows about: named as in a StagedResource, NULL where not known.
+_METADATA_COLUMNS = (
+    *("container_id", "image", "pod_ip", "owner_kind", "owner_name"),
+    *("region", "zone", "instance_id"),
+)
+
 SCHEMA = pa.schema([(item.name, _arrow_type(item.type, item.encoding)) for item in COLUMNS])
 
 
@@ -126,6 +132,10 @@ def table(group: Sequence[Piece]) -> pa.Table:
         "truncated": _flag(flags, FLAG_TRUNCATED),
         "unterminated": _flag(flags, FLAG_UNTERMINATED),
         "invalid": _flag(flags, FLAG_INVALID),
+        **{
+            name: _known([getattr(item, name) for item in resources], run_ends)
+            for name in _METADATA_COLUMNS
+        },
         "labels": _labels([item.labels for item in resources], run_ends),
     }
     return pa.table(arrays, SCHEMA)
@@ -197,6 +207,14 @@ def _repeated(values: Sequence[str], run_ends: pa.Array) -> pa.DictionaryArray:
     different, codes = _coded(values)
     return pa.DictionaryArray.from_arrays(
         _spread(codes, run_ends), pa.array(different, pa.string())
+    )
+
+
+def _known(values: Sequence[str], run_ends: pa.Array) -> pa.DictionaryArray:
+    index: dict[str, int] = {}
+    codes = [index.setdefault(value, len(index)) if value else None for value in values]
+    return pa.DictionaryArray.from_arrays(
+        _spread(pa.array(codes, pa.int32()), run_ends), pa.array(list(index), pa.string())
     )
 
 

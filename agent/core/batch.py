@@ -40,11 +40,60 @@ class Resource:
     metadata: Metadata | None = None
 
     @property
+    def container_id(self) -> str:
+        """
+        Id of this run of the container, without its runtime's name.
+        """
+        return self.metadata.container_id if self.metadata is not None else ""
+
+    @property
+    def image(self) -> str:
+        """
+        The image as the runtime names it.
+        """
+        return self.metadata.image if self.metadata is not None else ""
+
+    @property
+    def pod_ip(self) -> str:
+        """
+        Address of the pod.
+        """
+        return self.metadata.pod_ip if self.metadata is not None else ""
+
+    @property
+    def owner_kind(self) -> str:
+        """
+        Kind of what a person would call the owner: Deployment and not ReplicaSet.
+        """
+        return self.metadata.owner_kind if self.metadata is not None else ""
+
+    @property
+    def owner_name(self) -> str:
+        """
+        Name of that owner.
+        """
+        return self.metadata.owner_name if self.metadata is not None else ""
+
+    @property
     def labels(self) -> tuple[tuple[str, str], ...]:
         """
         Labels of the pod.
         """
         return self.metadata.labels if self.metadata is not None else ()
+
+    @property
+    def annotations(self) -> tuple[tuple[str, str], ...]:
+        """
+        Those annotations of the pod that are kept.
+        """
+        return self.metadata.annotations if self.metadata is not None else ()
+
+    @property
+    def namespace_labels(self) -> tuple[tuple[str, str], ...]:
+        """
+        Labels of the namespace.
+        """
+        return self.metadata.namespace_labels if self.metadata is not None else ()
 
 
 class LossReason(StrEnum):

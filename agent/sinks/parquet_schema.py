@@ -76,6 +76,16 @@ COLUMNS = (
         Encoding.PLAIN,
         "Not a line of the file's format; time is that of reading",
     ),
+    Column("container_id", _STRING, _DICTIONARY, "Id of the container; NULL where not known"),
+    Column("image", _STRING, _DICTIONARY, "Image of the container; NULL where not known"),
+    Column("pod_ip", _STRING, _DICTIONARY, "Address of the pod; NULL where not known"),
+    Column(
+        "owner_kind", _STRING, _DICTIONARY, "Deployment, DaemonSet, CronJob, …; NULL without one"
+    ),
+    Column("owner_name", _STRING, _DICTIONARY, "Name of the owner; NULL without one"),
+    Column("region", _STRING, _DICTIONARY, "Region of the node; NULL where not known"),
+    Column("zone", _STRING, _DICTIONARY, "Availability zone of the node; NULL where not known"),
+    Column("instance_id", _STRING, _DICTIONARY, "EC2 instance; NULL where not known"),
     Column("labels", ColumnType.LABELS, _DICTIONARY, "Labels of the pod"),
 )
 

@@ -29,7 +29,8 @@ Then frames until the end, each:
 Header and data have checksums of their own, so that damaged data can still be named by its byte ranges.
 
 The header is `[resources, segments]`.  A resource is an array `[log, path, cluster, node, namespace, pod,
-pod_uid, container, restart, [[label, value], …]]`; a segment is an array `[resource index, file_id, generation, start,
+pod_uid, container, restart, [[label, value], …], container_id, image, pod_ip, owner_kind, owner_name, region, zone,
+instance_id]`, of which "" is not known; a segment is an array `[resource index, file_id, generation, start,
 stop, rows, message bytes, [file_id, file_id, file_id]]`.  The last array is empty, or names for each stream
 (other, stdout, stderr) the file in which a row flagged FLAG_EARLIER began.
 
@@ -46,7 +47,8 @@ The data are the segments' blocks, in the order of the header.  A block of n row
 
 Example, a frame of one row `hello` on stdout at offset 70 of a file:
 
-    header  [[["/l/0.log","/l/0.log","c","n","shop","web-1","u-1","web","0",[["app","web"]]]],
+    header  [[["/l/0.log","/l/0.log","c","n","shop","web-1","u-1","web","0",[["app","web"]],
+             "","acme/web:1","10.0.0.9","Deployment","web","eu-central-1","euc1-az1","i-1"]],
              [[0,"00112233445566778899aabbccddeeff",0,70,114,1,5,[]]]]
     data    15 cd 5b 07 00 00 00 00   46 00 00 00 00 00 00 00   00 00 00 00 05 00 00 00
             01 00   68 65 6c 6c 6f   00
@@ -104,6 +106,20 @@ class StagedResource(msgspec.Struct, array_like=True, frozen=True):
     container: str
     restart: str
     labels: tuple[tuple[str, str], ...]
+    container_id: str = ""
+    image: str = ""
+    pod_ip: str = ""
+    owner_kind: str = ""
+    owner_name: str = ""
+    region: str = ""
+    zone: str = ""
+    instance_id: str = ""
+
+
+#: What a StagedResource takes over from a Resource as it is.
+_RESOURCE_TEXTS = tuple(
+    name for name in StagedResource.__struct_fields__ if name not in ("log", "labels")
+)
 
 
 class StagedSegment(msgspec.Struct, array_like=True, frozen=True):
@@ -186,8 +202,8 @@ def encode_frame(segments: Sequence[Segment]) -> Frame:
     data_bytes = 0
     for segment in segments:
         staged = _staged(segment)
-        # A container's segments share one Resource object, so its identity is enough here; an
-        # equal one of another object is only written twice.
+        # Segments share a Resource object until something about it changes, so its identity is enough
+        # here: an equal one of another object is only written twice.
         key = (segment.log, id(segment.resource))
         if key not in resources:
             resources[key] = len(resource_rows)
@@ -287,18 +303,9 @@ def _staged(segment: Segment) -> Staged:
 
 def _resource(segment: Segment) -> StagedResource:
     resource = segment.resource
-    return StagedResource(
-        log=_text(segment.log),
-        path=_text(resource.path),
-        cluster=_text(resource.cluster),
-        node=_text(resource.node),
-        namespace=_text(resource.namespace),
-        pod=_text(resource.pod),
-        pod_uid=_text(resource.pod_uid),
-        container=_text(resource.container),
-        restart=_text(resource.restart),
-        labels=tuple((_text(name), _text(value)) for name, value in resource.labels),
-    )
+    known = {name: _text(getattr(resource, name)) for name in _RESOURCE_TEXTS}
+    labels = tuple((_text(name), _text(value)) for name, value in resource.labels)
+    return StagedResource(log=_text(segment.log), labels=labels, **known)
 
 
 def _text(text: str) -> str:

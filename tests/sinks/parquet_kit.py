@@ -28,6 +28,7 @@ from agent.runtime.aws import Aws
 from agent.sinks.parquet import ParquetSink
 from agent.sinks.parquet_settings import ParquetSettings
 from tests.fakes.memory_store import MemoryStore
+from tests.fakes.metadata import metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -199,7 +200,7 @@ class Kit:
                 pod=pod,
                 pod_uid="u-1",
                 container="web",
-                labels=(("app", "web"), ("pod", pod)),
+                metadata=metadata(labels=(("app", "web"), ("pod", pod))),
             ),
             columns=columns_of(numbers),
             cursor_after=cursor_at(0, numbers.stop * ROW_BYTES),

@@ -30,6 +30,7 @@ from agent.core.cursor import cursor_at
 from agent.sinks.parquet_manifest import MANIFEST_NAME, SealManifest, SealSpec
 from agent.sinks.parquet_staging import StagingFile
 from agent.sinks.staging import encode_frame
+from tests.fakes.metadata import metadata
 from tests.sinks.parquet_kit import START_NS, read_parquet
 
 if TYPE_CHECKING:
@@ -49,9 +50,11 @@ def segment(
     cluster: str = "prod",
     earlier: tuple[int, int, int] | None = None,
     earlier_file_ids: dict[int, str] | None = None,
+    region: str = "",
+    **known: Any,
 ) -> Segment:
     """
-    Return a segment whose rows say where they come from.
+    Return a segment whose rows say where they come from; *known* is said by the API server.
     """
     data, rows = b"", []
     for index, time_ns in enumerate(times):
@@ -73,7 +76,8 @@ def segment(
             namespace="shop",
             pod=pod,
             container="c",
-            labels=(("app", pod),) if pod else (),
+            region=region,
+            metadata=metadata(labels=(("app", pod),), **known) if pod else None,
         ),
         columns=columns,
         cursor_after=cursor_at(0, 0),
@@ -237,6 +241,36 @@ def test_flags_become_columns(tmp_path: Path) -> None:
     own = f"{5:032x}"
     assert [row["file_id"] for row in found] == [own, own, own, "e" * 32, own, own]
     assert dict(found[0]["labels"]) == {"app": "p"}
+
+
+def test_metadata_has_its_columns(tmp_path: Path) -> None:
+    """
+    Per segment, as an edit shows in the next one; NULL where it is not known.
+    """
+    known = {"image": "acme/web:1", "pod_ip": "10.0.0.9", "container_id": "b" * 64}
+    owner = {"owner_kind": "Deployment", "owner_name": "web"}
+    spec = spec_of(
+        tmp_path,
+        [
+            segment(
+                pod="p", file=1, start=0, times=[1, 2], region="eu-central-1", **known, **owner
+            ),
+            segment(pod="p", file=1, start=2, times=[3], image="acme/web:2"),
+        ],
+        [segment(pod="", file=2, start=0, times=[4])],
+    )
+    seal.seal(spec)
+    rows = read_parquet(tmp_path / "sealed").sort_by("time_ns").to_pylist()
+    names = ("image", "pod_ip", "container_id", "owner_kind", "owner_name", "region", "zone")
+    full = ("acme/web:1", "10.0.0.9", "b" * 64, "Deployment", "web", "eu-central-1", None)
+    nothing = (None,) * (len(names) - 1)
+    assert [tuple(row[name] for name in names) for row in rows] == [
+        full,
+        full,
+        ("acme/web:2", *nothing),
+        (None, *nothing),
+    ]
+    assert [dict(row["labels"]) for row in rows] == [{"app": "p"}] * 3 + [{}]
 
 
 def test_row_groups_are_bounded(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from agent.core.errors import StopError
 from agent.sinks import staging
 from agent.sinks.parquet_staging import StagingFile
 from agent.sinks.staging import FILE_HEAD, block_bytes, encode_frame, read_created_ns, scan
+from tests.fakes.metadata import metadata
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +65,9 @@ def segment_of(
         file_id=f"{number:032x}",
         start=100 * number,
         stop=100 * number + 100,
-        resource=Resource(path=f"/l/{number}.log", namespace="shop", labels=labels),
+        resource=Resource(
+            path=f"/l/{number}.log", namespace="shop", metadata=metadata(labels=labels)
+        ),
         columns=columns,
         cursor_after=cursor_at(3, 100),
         read_ns=0,
@@ -144,7 +147,16 @@ def test_the_documented_example_is_what_is_written(tmp_path: Path) -> None:
         pod_uid="u-1",
         container="web",
         restart="0",
-        labels=(("app", "web"),),
+        region="eu-central-1",
+        zone="euc1-az1",
+        instance_id="i-1",
+        metadata=metadata(
+            labels=(("app", "web"),),
+            image="acme/web:1",
+            pod_ip="10.0.0.9",
+            owner_kind="Deployment",
+            owner_name="web",
+        ),
     )
     encoded = encode_frame([segment]).encoded
     header_length = int.from_bytes(encoded[:4], "little")
