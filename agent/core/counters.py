@@ -79,6 +79,12 @@ REQUESTS = Metric(
 RETRIES = Metric(
     "tailrace_retries", "counter", "Requests sent again, by reason.", ("route", "reason")
 )
+NAME_FALLBACKS = Metric(
+    "tailrace_name_fallbacks",
+    "counter",
+    "Names in which a variable that is not known, and has no default, reads unknown; by variable.",
+    ("route", "variable"),
+)
 REJECTED_ROWS = Metric(
     "tailrace_rejected_rows",
     "counter",

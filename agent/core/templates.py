@@ -1,17 +1,26 @@
 """
 Names made from what is known about a container: `/aws/{cluster}/{namespace}`.
 
-A template is parsed once, and rendered once per Log.  Variables:
+A template is parsed once, and rendered once for a Resource.  Variables:
 
 | variable | meaning |
 |---|---|
-| `{cluster}` `{node}` | where the agent runs |
-| `{namespace}` `{pod}` `{container}` `{pod_uid}` `{restart}` | the container |
+| `{cluster}` `{node}` `{region}` `{zone}` `{instance_id}` | where the agent runs |
+| `{namespace}` `{pod}` `{container}` `{pod_uid}` `{restart}` | the container, from its path: always known |
+| `{container_id}` `{image}` `{pod_ip}` `{owner_kind}` `{owner_name}` | the container, from the API server |
+| `{labels.KEY}` `{annotations.KEY}` `{namespace_labels.KEY}` | by key: `{labels.app.kubernetes.io/name}` |
 | `{path}` | path of the live file |
 
-`{{` and `}}` stand for braces.  What is not known reads `unknown`.  A file that belongs to no container
-has its path, slashes as dots, in the place from the first to the last variable about a container: the
-tag that Fluent Bit would give it.  So two such files never share a name by accident.
+`{labels.team|shared}` reads `shared` where it is not known; so does every other variable with a default, which can be
+empty.  Without one, what is not known reads `unknown`, and `fallbacks` names it.  `{{` and `}}` stand for braces.
+
+A file that belongs to no container has its path, slashes as dots, in the place from the first to the last variable
+about a container that has no default: the tag that Fluent Bit would give it.  So two such files never share a name
+by accident.
+
+Whoever labels a pod cannot choose another place than the template's: a slash in a value becomes `_`, and so do the
+dots of `.` and `..`.  A value that was changed ends in a hash of itself.  Only `{path}` keeps its slashes: it is a
+place already.
 
 `legal_group`, `legal_stream` and `legal_key` make a name legal (facts: names, tags, retention, classes).  A name
 that had to be cut, or in which different characters became the same one, ends in a hash of the original, so
@@ -23,13 +32,27 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from agent.core.batch import Resource
 
-VARIABLES = ("cluster", "node", "namespace", "pod", "container", "path", "pod_uid", "restart")
-VARIABLES_CONTAINER = frozenset({"namespace", "pod", "container", "pod_uid", "restart"})
+#: Fields of a Resource, and prefixes of those that have keys.
+VARIABLES = (
+    *("cluster", "node", "namespace", "pod", "container", "path", "pod_uid", "restart"),
+    *("container_id", "image", "pod_ip", "owner_kind", "owner_name"),
+    *("region", "zone", "instance_id"),
+)
+VARIABLES_KEYED = ("labels", "annotations", "namespace_labels")
+#: What tells whether a file belongs to a container.
+VARIABLES_PATH = ("namespace", "pod", "container", "pod_uid", "restart")
+VARIABLES_CONTAINER = frozenset(
+    {
+        *VARIABLES_PATH,
+        *("container_id", "image", "pod_ip", "owner_kind", "owner_name"),
+        *VARIABLES_KEYED,
+    }
+)
 UNKNOWN = "unknown"
 
 #: CloudWatch Logs: logGroupName and logStreamName, characters.
@@ -39,6 +62,7 @@ KEY_BYTES_MAX = 1024
 HASH_LENGTH = 8
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+_DOTS = re.compile(r"\.{1,2}")
 _GROUP_ILLEGAL = re.compile(r"[^.\-_/#A-Za-z0-9]")
 _STREAM_ILLEGAL = re.compile(r"[:*\x00-\x1f\x7f\ud800-\udfff]")
 _KEY_ILLEGAL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -46,8 +70,28 @@ _KEY_ILLEGAL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 class TemplateError(ValueError):
     """
-    A template that cannot be parsed; the text says why and what to write instead.
+    A template that cannot be parsed; the text says where, why, and what to write instead.
     """
+
+
+class Variable(NamedTuple):
+    """
+    A variable of a template.
+    """
+
+    text: str  # as it stands between the braces, without its default
+    field: str
+    key: str  # of labels and annotations
+    default: str | None
+
+    def value(self, resource: Resource) -> str:
+        """
+        Return what is known, or "".
+        """
+        found = getattr(resource, self.field)
+        if not self.key:
+            return str(found)
+        return next((value for key, value in found if key == self.key), "")
 
 
 class Template:
@@ -57,15 +101,14 @@ class Template:
 
     __slots__ = ("_parts", "_span", "text", "variables")
 
-    def __init__(self, text: str, *, variables: tuple[str, ...] = VARIABLES) -> None:
+    def __init__(self, text: str) -> None:
         """
         Parse *text*.
 
-        Raises TemplateError for a variable that is not among *variables*, and for a lone brace.
+        Raises TemplateError for a variable that there is not, and for a lone brace.
         """
         self.text = text
-        #: Pairs of (is a variable, literal or name).
-        self._parts: list[tuple[bool, str]] = []
+        self._parts: list[str | Variable] = []
         position = 0
         for match in _TOKEN.finditer(text):
             self._literal(text[position : match.start()])
@@ -74,61 +117,109 @@ class Template:
             if token in ("{{", "}}"):
                 self._literal(token[0])
             elif match.group(1) is None:
-                raise TemplateError(
-                    f"template {text!r}: lone {token!r} at character {match.start()}; "
-                    f"write {token * 2!r} for the character"
-                )
+                raise self._error(match.start(), f"lone {token!r}; write {token * 2!r} for it")
             else:
-                self._variable(match.group(1), variables)
+                self._variable(match.group(1), match.start())
         self._literal(text[position:])
-        self.variables = frozenset(value for is_variable, value in self._parts if is_variable)
+        #: Its variables, in their order.
+        self.variables = tuple(part for part in self._parts if isinstance(part, Variable))
         self._span = self._container_span()
 
     def render(self, resource: Resource) -> str:
         """
         Return the name for *resource*, not yet made legal.
         """
-        span = (
-            self._span
-            if self._span is not None
-            and not any(getattr(resource, name) for name in VARIABLES_CONTAINER)
-            else None
-        )
+        span = self._span_for(resource)
         rendered: list[str] = []
-        for index, (is_variable, value) in enumerate(self._parts):
-            if span is not None and span[0] <= index <= span[1]:
-                if index == span[0]:
+        for index, part in enumerate(self._parts):
+            if index in span:
+                if index == span.start:
                     rendered.append(resource.path.strip("/").replace("/", ".") or UNKNOWN)
-            elif is_variable:
-                rendered.append(getattr(resource, value) or UNKNOWN)
+            elif isinstance(part, Variable):
+                rendered.append(_rendered(part, resource))
             else:
-                rendered.append(value)
+                rendered.append(part)
         return "".join(rendered)
+
+    def fallbacks(self, resource: Resource) -> tuple[str, ...]:
+        """
+        Return the variables that read `unknown` for *resource*.
+        """
+        span = self._span_for(resource)
+        return tuple(
+            part.text
+            for index, part in enumerate(self._parts)
+            if isinstance(part, Variable)
+            and part.default is None
+            and index not in span
+            and not part.value(resource)
+        )
+
+    def keys(self, field: str) -> frozenset[str]:
+        """
+        Return the keys of `labels`, `annotations` or `namespace_labels` that the template reads.
+        """
+        return frozenset(item.key for item in self.variables if item.field == field)
 
     def _literal(self, text: str) -> None:
         if text:
-            self._parts.append((False, text))
+            self._parts.append(text)
 
-    def _variable(self, name: str, variables: tuple[str, ...]) -> None:
-        if name not in variables:
-            known = ", ".join("{" + variable + "}" for variable in variables)
-            nearest = difflib.get_close_matches(name, variables, n=1, cutoff=0.5)
-            hint = f"did you mean {{{nearest[0]}}}? " if nearest else ""
-            raise TemplateError(
-                f"template {self.text!r}: unknown variable {{{name}}}; {hint}known are {known}"
-            )
-        self._parts.append((True, name))
+    def _variable(self, text: str, position: int) -> None:
+        name, bar, default = text.partition("|")
+        field, dot, key = name.partition(".")
+        if dot and field in VARIABLES_KEYED:
+            if not key:
+                raise self._error(position, f"{{{name}}} without a key; write {{{field}.KEY}}")
+        elif name in VARIABLES_KEYED:
+            raise self._error(position, f"{{{name}}} without a key; write {{{name}.KEY}}")
+        elif name not in VARIABLES:
+            raise self._unknown(name, position)
+        else:
+            field, key = name, ""
+        self._parts.append(Variable(name, field, key, default if bar else None))
 
-    def _container_span(self) -> tuple[int, int] | None:
+    def _unknown(self, name: str, position: int) -> TemplateError:
+        known = (*VARIABLES, *(f"{field}.KEY" for field in VARIABLES_KEYED))
+        field, dot, key = name.partition(".")
+        nearest = difflib.get_close_matches(field, VARIABLES_KEYED, n=1, cutoff=0.5) if dot else []
+        nearest = [f"{field}.{key or 'KEY'}" for field in nearest]
+        nearest = nearest or difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.5)
+        hint = f"did you mean {{{nearest[0]}}}? " if nearest else ""
+        listed = ", ".join("{" + variable + "}" for variable in known)
+        return self._error(position, f"unknown variable {{{name}}}; {hint}known are {listed}")
+
+    def _error(self, position: int, text: str) -> TemplateError:
+        return TemplateError(f"template {self.text!r}: character {position + 1}: {text}")
+
+    def _container_span(self) -> range:
         # A template that names the path tells files apart by itself.
-        if "path" in self.variables:
-            return None
+        if any(item.field == "path" for item in self.variables):
+            return range(0)
         places = [
             index
-            for index, (is_variable, value) in enumerate(self._parts)
-            if is_variable and value in VARIABLES_CONTAINER
+            for index, part in enumerate(self._parts)
+            if isinstance(part, Variable)
+            and part.field in VARIABLES_CONTAINER
+            and part.default is None
         ]
-        return (places[0], places[-1]) if places else None
+        return range(places[0], places[-1] + 1) if places else range(0)
+
+    def _span_for(self, resource: Resource) -> range:
+        known = any(getattr(resource, name) for name in VARIABLES_PATH)
+        return range(0) if known else self._span
+
+
+def _rendered(variable: Variable, resource: Resource) -> str:
+    value = variable.value(resource)
+    if not value:
+        return UNKNOWN if variable.default is None else variable.default
+    if variable.field == "path":
+        return value
+    harmless = value.replace("/", "_")
+    if _DOTS.fullmatch(harmless):
+        harmless = harmless.replace(".", "_")
+    return harmless if harmless == value else f"{harmless}-{_digest(value)}"
 
 
 def legal_group(name: str) -> str:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent._fastencode import MESSAGE_BARE, MESSAGE_CONTAINER_INSIGHTS
+from agent._fastencode import MESSAGE_BARE, MESSAGE_CONTAINER_INSIGHTS, MESSAGE_OTEL
 from agent.core import counters as metric
 from agent.core.batcher import Batcher
 from agent.core.errors import RetryError
@@ -30,9 +30,9 @@ from agent.sinks.cloudwatch_destinations import (
     Creator,
     Destination,
     GroupOptions,
-    Names,
     new_destination,
 )
+from agent.sinks.cloudwatch_names import Names
 from agent.sinks.cloudwatch_outcomes import Outcomes, Sayings
 from agent.sinks.cloudwatch_payloads import Encoder
 from agent.sinks.cloudwatch_requests import PUT, Action, Answer, headers_for, understand
@@ -42,7 +42,7 @@ from agent.sinks.protocol import Sink
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.core.batch import Segment
+    from agent.core.batch import Resource, Segment
     from agent.core.budget import Share
     from agent.core.checkpoint import SinkRows
     from agent.core.counters import Counters
@@ -62,7 +62,11 @@ RECORD_OVERHEAD_BYTES = 110
 #: Past this part of the guaranteed memory nothing lingers: the reader is about to wait.
 PRESSURE = 0.5
 
-FORMATS = {"container_insights": MESSAGE_CONTAINER_INSIGHTS, "message": MESSAGE_BARE}
+FORMATS = {
+    "container_insights": MESSAGE_CONTAINER_INSIGHTS,
+    "otel": MESSAGE_OTEL,
+    "message": MESSAGE_BARE,
+}
 
 
 class CloudWatchSink(Sink):
@@ -94,10 +98,14 @@ class CloudWatchSink(Sink):
         self._outcomes = Outcomes(
             route=route, resolve=resolve, counters=counters, share=share, sayings=self._sayings
         )
-        in_record = settings.format == "container_insights"
-        self._names = Names(settings.group, settings.stream, with_resource=in_record)
+        self._names = Names(settings, absent=self._absent)
+        in_record = settings.format != "message"
         self._overhead = EVENT_OVERHEAD_BYTES + (RECORD_OVERHEAD_BYTES if in_record else 0)
-        self._encoder = Encoder(format=FORMATS[settings.format], share=share)
+        self._encoder = Encoder(
+            format=FORMATS[settings.format],
+            metrics_bare=settings.emf == "passthrough",
+            share=share,
+        )
         self._encoder.gzip = settings.gzip
         self._batcher: Batcher[tuple[str, str]] = Batcher(
             bytes_max=BATCH_BYTES_MAX, events_max=BATCH_EVENTS_MAX, linger_s=settings.linger_s
@@ -132,10 +140,11 @@ class CloudWatchSink(Sink):
         File *segment* under its destination.
         """
         assert segment.columns is not None
-        key, resource = self._names.rendered(segment.resource)
-        size = segment.columns.message_bytes + segment.rows * (self._overhead + len(resource))
+        rendered = self._names.rendered(segment.resource)
+        row_bytes = self._overhead + len(rendered.json)
+        size = segment.columns.message_bytes + segment.rows * row_bytes
         self._batcher.add(
-            key, segment, bytes=size, events=segment.rows, now=self._clock.monotonic()
+            rendered.names, segment, bytes=size, events=segment.rows, now=self._clock.monotonic()
         )
         self._pump()
 
@@ -196,6 +205,10 @@ class CloudWatchSink(Sink):
         """
         return not self._destinations and not self._batcher
 
+    def _absent(self, setting: str, variable: str, resource: Resource) -> None:
+        self._counters.add(metric.NAME_FALLBACKS, 1, self._route, variable)
+        self._sayings.absent(setting, variable, resource)
+
     def _cancel(self) -> None:
         for destination in self._destinations.values():
             if destination.task is not None:
@@ -253,7 +266,7 @@ class CloudWatchSink(Sink):
             destination.payloads, destination.held = destination.held, []
             return
         segments = destination.segments = self._batcher.take(destination.key)
-        resources = [self._names.rendered(segment.resource)[1] for segment in segments]
+        resources = [self._names.rendered(segment.resource).json for segment in segments]
         now_ms = self._clock.now_ns() // 1_000_000
         for payload in self._encoder.encode(destination.head, segments, resources, now_ms=now_ms):
             destination.payloads.append(payload)

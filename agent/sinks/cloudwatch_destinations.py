@@ -1,5 +1,5 @@
 """
-Log groups and streams: their names, what waits for them, and how they come into being.
+Log groups and streams: what waits for them, and how they come into being.
 
 A destination is one log stream.  At most one request of it is in flight, and what failed is sent again
 before what came later, so a stream keeps the order of its files.
@@ -25,13 +25,12 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from agent.core.retry import Backoff, Failure
-from agent.core.templates import Template, legal_group, legal_stream
 from agent.sinks.cloudwatch_requests import Action, Answer, put_head
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from agent.core.batch import Resource, Segment
+    from agent.core.batch import Segment
     from agent.core.host import Clock, Task
     from agent.sinks.cloudwatch_payloads import Payload
 
@@ -42,8 +41,6 @@ CREATIONS_MAX = 2
 CREATION_PAUSE_S = 0.25
 #: A group that was created this recently is not created again, whatever a slow replica says (CWA: 5 s).
 CREATED_FRESH_S = 5.0
-#: Rendered names kept: containers that a node writes for, several times over.
-NAMES_MAX = 8192
 
 
 @dataclass(slots=True, eq=False)
@@ -81,52 +78,6 @@ class Destination:
         Return what it is filed under.
         """
         return self.group, self.stream
-
-
-class Names:
-    """
-    From a resource to its destination and its rendered JSON, once per Log.
-    """
-
-    def __init__(self, group: str, stream: str, *, with_resource: bool) -> None:
-        self._group = Template(group)
-        self._stream = Template(stream)
-        self._with_resource = with_resource
-        self._rendered: dict[Resource, tuple[tuple[str, str], bytes]] = {}
-
-    def rendered(self, resource: Resource) -> tuple[tuple[str, str], bytes]:
-        """
-        Return ((group, stream), JSON of the resource) for *resource*.
-        """
-        known = self._rendered.get(resource)
-        if known is None:
-            if len(self._rendered) >= NAMES_MAX:
-                del self._rendered[next(iter(self._rendered))]
-            names = (
-                legal_group(self._group.render(resource)),
-                legal_stream(self._stream.render(resource)),
-            )
-            known = names, render_resource(resource) if self._with_resource else b""
-            self._rendered[resource] = known
-        return known
-
-
-def render_resource(resource: Resource) -> bytes:
-    """
-    Return `,"kubernetes":{…}` as Fluent Bit writes it, or b"" for a file that belongs to no pod.
-    """
-    if not (resource.pod or resource.namespace or resource.container):
-        return b""
-    pairs = (
-        ("pod_name", resource.pod),
-        ("namespace_name", resource.namespace),
-        ("pod_id", resource.pod_uid),
-        ("host", resource.node),
-        ("container_name", resource.container),
-    )
-    # A path can hold bytes that are not UTF-8; they come as lone surrogates, which JSON has no place for.
-    known = {key: value.encode(errors="replace").decode() for key, value in pairs if value}
-    return b',"kubernetes":' + orjson.dumps(known)
 
 
 def new_destination(group: str, stream: str) -> Destination:

@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 from agent.core import counters as metric
 from agent.core.batch import LossReason
+from agent.core.templates import UNKNOWN
 from agent.sinks.cloudwatch_payloads import Payload, halves_of, losses_of
 from agent.sinks.cloudwatch_requests import Action, Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agent.core.batch import Resource
     from agent.core.budget import Share
     from agent.core.counters import Counters
     from agent.core.host import Clock
@@ -71,6 +73,21 @@ class Sayings:
         self._clock = clock
         self._tell = tell
         self._told: dict[str, float] = {}
+        self._absent: set[tuple[str, str]] = set()
+
+    def absent(self, setting: str, variable: str, resource: Resource) -> None:
+        """
+        Say once that *variable* of the template of *setting* is not known; the counter says how often.
+        """
+        if (setting, variable) in self._absent:
+            return
+        self._absent.add((setting, variable))
+        text = (
+            f"{setting}: {{{variable}}} is not known of {resource.path} and reads {UNKNOWN}; "
+            f"write {{{variable}|…}} for another word"
+        )
+        fields = {"variable": variable, "path": resource.path}
+        self._tell("name_fallback", text, level="warning", route=self._route, **fields)
 
     def failed(self, destination: Destination, operation: str, answer: Answer) -> None:
         """

@@ -100,8 +100,9 @@ class Encoder:
     Encodes with one reused buffer.
     """
 
-    def __init__(self, *, format: int, share: Share) -> None:
+    def __init__(self, *, format: int, metrics_bare: bool = False, share: Share) -> None:
         self._format = format
+        self._metrics_bare = metrics_bare
         self._share = share
         self._body = Body()
         #: False once the endpoint has refused gzip.
@@ -153,6 +154,7 @@ class Encoder:
                 start,
                 start_byte=start_byte,
                 format=self._format,
+                metrics_bare=self._metrics_bare,
                 valid_from_ms=now_ms - PAST_MAX_MS,
                 valid_until_ms=now_ms + FUTURE_MAX_MS,
             )

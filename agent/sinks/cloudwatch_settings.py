@@ -32,18 +32,39 @@ class CloudWatchSettings(AwsSettings):
     group: Annotated[
         str,
         Meta(
-            description="Log group: a template with {cluster} {node} {namespace} {pod} {container} {path}."
+            description="Log group: a template with {cluster}, {namespace}, {labels.KEY|default} and others."
         ),
     ] = "/aws/containerinsights/{cluster}/application"
     stream: Annotated[str, Meta(description="Log stream: a template as for `group`.")] = (
         "{node}-application.var.log.containers.{pod}_{namespace}_{container}"
     )
     format: Annotated[
-        Literal["container_insights", "message"],
+        Literal["container_insights", "otel", "message"],
         Meta(
-            description="Fluent Bit's record for Container Insights, or the bare line (the cheapest)."
+            description="Fluent Bit's record for Container Insights, a record of the OpenTelemetry log data model, "
+            "or the bare line (the cheapest)."
         ),
     ] = "container_insights"
+    emf: Annotated[
+        Literal["wrap", "passthrough"],
+        Meta(
+            description="Lines of the embedded metric format: as every other line, or bare in every format, so that "
+            "CloudWatch makes metrics of them, which cost money. Format message sends every line bare."
+        ),
+    ] = "wrap"
+    labels: Annotated[bool, Meta(description="Labels of the pod in every record.")] = False
+    annotations: Annotated[
+        bool, Meta(description="Those annotations of the pod that are kept, in every record.")
+    ] = False
+    owner_references: Annotated[
+        bool,
+        Meta(
+            description="Owner references in every record of container_insights; otel names owners."
+        ),
+    ] = False
+    namespace_labels: Annotated[
+        bool, Meta(description="Labels of the namespace in every record.")
+    ] = False
     create_groups: Annotated[bool, Meta(description="Create log groups that do not exist.")] = True
     retention_days: Annotated[
         int, Meta(description="Retention of groups that are created; 0: leave it (never expire).")

@@ -70,7 +70,7 @@ def test_what_is_not_known_says_so():
         ("{containr_name}", ["{containr_name}", "did you mean {container}?"]),
         ("{zzz}", ["{zzz}", "known are {cluster}, {node}"]),
         ("{}", ["{}"]),
-        ("a{b", ["lone '{'", "character 1"]),
+        ("a{b", ["lone '{'", "character 2"]),
         ("a}b", ["lone '}'", "write '}}'"]),
     ],
 )
