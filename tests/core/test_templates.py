@@ -5,6 +5,7 @@ Templates and legal names.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from agent.core.batch import Resource
 from agent.core.templates import Template, TemplateError, legal_group, legal_key, legal_stream
+from tests.fakes.metadata import metadata
 
 POD = Resource(
     path="/var/log/pods/shop_web-0_u1/app/0.log",
@@ -22,6 +24,27 @@ POD = Resource(
     pod_uid="u1",
     container="app",
     restart="3",
+)
+KNOWN = replace(
+    POD,
+    region="eu-central-1",
+    zone="euc1-az1",
+    instance_id="i-1",
+    metadata=metadata(
+        container_id="cafe",
+        image="acme/web:1",
+        pod_ip="10.0.0.9",
+        owner_kind="Deployment",
+        owner_name="web",
+        labels=(("app.kubernetes.io/name", "web"), ("team", "a")),
+        annotations=(
+            ("acme.io/group", "../../x"),
+            ("dots", ".."),
+            ("slash", "a/b"),
+            ("low", "a_b"),
+        ),
+        namespace_labels=(("team", "ns"),),
+    ),
 )
 FILE = Resource(path="/var/log/nginx/access.log", cluster="c1", node="n1")
 
@@ -43,6 +66,76 @@ def test_variables_are_replaced(text, name):
 @pytest.mark.parametrize(
     ("text", "name"),
     [
+        ("{region}:{zone}:{instance_id}", "eu-central-1:euc1-az1:i-1"),
+        ("{container_id}{pod_ip}|{owner_kind}~{owner_name}", "cafe10.0.0.9|Deployment~web"),
+        ("{labels.app.kubernetes.io/name}{labels.team|x}", "weba"),
+        ("{namespace_labels.team}/{labels.absent}/{annotations.absent}", "ns/unknown/unknown"),
+        ("{labels.absent|none}.{annotations.absent|}.{pod|x}", "none..web-0"),
+        ("{labels.absent|a/b|c}", "a/b|c"),
+    ],
+)
+def test_metadata_is_known_by_field_and_by_key(text, name):
+    assert Template(text).render(KNOWN) == name
+
+
+def test_an_absent_value_is_named_once_for_each_variable_without_a_default():
+    text = "{pod}{labels.absent}{labels.other|x}{annotations.absent}{cluster}"
+    template = Template(text)
+    assert template.fallbacks(KNOWN) == ("labels.absent", "annotations.absent")
+    assert template.fallbacks(POD) == ("labels.absent", "annotations.absent")
+    # Its path stands for all of them: nothing is missing.
+    assert template.fallbacks(FILE) == ()
+    assert Template("{region}/{pod}").fallbacks(FILE) == ("region",)
+
+
+def test_a_template_says_which_keys_it_reads():
+    template = Template("{labels.a}{annotations.b|x}{labels.c/d}{pod}")
+    assert template.keys("labels") == {"a", "c/d"}
+    assert template.keys("annotations") == {"b"}
+    assert template.keys("namespace_labels") == frozenset()
+
+
+def test_no_value_chooses_another_place():
+    """
+    What somebody writes on a pod stays one part of a name, and different values stay apart.
+    """
+    template = Template("tenants/{annotations.acme.io/group}/{annotations.dots}/{namespace}")
+    parts = template.render(KNOWN).split("/")
+    assert len(parts) == 4
+    assert parts[1].startswith(".._.._x-")
+    assert parts[2].startswith("__-")
+    assert legal_key(template.render(KNOWN)) == template.render(KNOWN)
+    assert Template("{annotations.slash}").render(KNOWN) != Template("{annotations.low}").render(
+        KNOWN
+    )
+
+
+@given(st.lists(st.text(max_size=40), min_size=4, max_size=4))
+def test_no_value_leaves_the_prefix(values):
+    """
+    Any label, annotation, image or pod name: the same depth below the same prefix.
+    """
+    known = Resource(
+        path="/p",
+        pod=values[0],
+        container="app",
+        metadata=metadata(
+            image=values[1], labels=(("a", values[2]),), annotations=(("b", values[3]),)
+        ),
+    )
+    template = Template("tenants/a-{pod}/{image}/{labels.a|x}/{annotations.b}/end")
+    key = legal_key(template.render(known))
+    assert key.startswith("tenants/a-")
+    assert key.endswith("/end")
+    assert key.count("/") == 5
+    assert not {"", ".", ".."} & set(key.split("/"))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("{node}-{pod|host}", "n1-host"),
+        ("{cluster}/{labels.team}-{image}/logs", "c1/var.log.nginx.access.log/logs"),
         (
             "{node}-containers.{pod}_{namespace}_{container}",
             "n1-containers.var.log.nginx.access.log",
@@ -70,6 +163,11 @@ def test_what_is_not_known_says_so():
         ("{containr_name}", ["{containr_name}", "did you mean {container}?"]),
         ("{zzz}", ["{zzz}", "known are {cluster}, {node}"]),
         ("{}", ["{}"]),
+        ("/aws/{pood}", ["character 6", "did you mean {pod}?"]),
+        ("{label.app}", ["character 1", "did you mean {labels.app}?"]),
+        ("{labels}", ["without a key", "{labels.KEY}"]),
+        ("{annotations.|x}", ["without a key", "{annotations.KEY}"]),
+        ("{pod.name}", ["unknown variable {pod.name}"]),
         ("a{b", ["lone '{'", "character 2"]),
         ("a}b", ["lone '}'", "write '}}'"]),
     ],
