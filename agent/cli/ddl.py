@@ -13,7 +13,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from agent.config.load import load
+from agent.core.batch import Resource
 from agent.core.errors import StopError, shown
+from agent.core.templates import Template, legal_key
 from agent.sinks.parquet_manifest import cluster_part
 from agent.sinks.parquet_schema import COLUMNS, PARTITIONS
 
@@ -51,13 +53,24 @@ def main(args: argparse.Namespace) -> int:
         )
     table = args.table or re.sub(r"[^a-z0-9_]", "_", args.route.lower())
     sys.stdout.write(
-        athena_ddl(settings, table=table, cluster=config.cluster, date_first=args.since)
+        athena_ddl(
+            settings,
+            table=table,
+            cluster=config.cluster,
+            date_first=args.since,
+            prefix=args.prefix,
+        )
     )
     return 0
 
 
 def athena_ddl(
-    settings: ParquetSettings, *, table: str, cluster: str, date_first: str = "2026-01-01"
+    settings: ParquetSettings,
+    *,
+    table: str,
+    cluster: str,
+    date_first: str = "2026-01-01",
+    prefix: str = "",
 ) -> str:
     """
     Return `CREATE EXTERNAL TABLE` for the objects that *settings* write.
@@ -68,6 +81,7 @@ def athena_ddl(
         cluster: the configured cluster: the only value of that partition; with "" every query has to name one.
         date_first: the first day that a query without a condition on dt looks at, yyyy-MM-dd.
             Every hour from here on is a place to look: early days without data cost time.
+        prefix: one that the route's template makes; needed where that has variables.
 
     Raises:
         StopError: (78) for a file:// url, and for names and dates that Athena would not take.
@@ -79,7 +93,7 @@ def athena_ddl(
         raise _refused("table", table, "table or database.table of a-z, 0-9 and _")
     if not _DATE.fullmatch(date_first):
         raise _refused("date_first", date_first, "a day as yyyy-MM-dd")
-    location = f"s3://{where.bucket}/{where.prefix}"
+    location = f"s3://{where.bucket}/{where.prefix}{_prefix(settings.prefix, prefix)}"
     properties = _projection(cluster, date_first) | {
         "storage.location.template": location
         + "/".join(f"{item.name}=${{{item.name}}}" for item in PARTITIONS)
@@ -98,6 +112,17 @@ def athena_ddl(
         f"LOCATION '{_quoted(location)}'\n"
         f"TBLPROPERTIES (\n{_properties(properties)}\n);\n"
     )
+
+
+def _prefix(template: str, prefix: str) -> str:
+    if not template:
+        return ""
+    if Template(template).variables:
+        if not prefix:
+            raise _refused("prefix", prefix, f"one that {template} makes: each has its own table")
+    else:
+        prefix = legal_key(Template(template).render(Resource(path="")))
+    return prefix.strip("/") + "/"
 
 
 def _projection(cluster: str, date_first: str) -> dict[str, str]:

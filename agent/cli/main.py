@@ -188,6 +188,12 @@ def _add_configuration(commands: argparse._SubParsersAction[_Parser]) -> None:
         default="2026-01-01",
         help="first day that a query without a condition on dt looks at (default %(default)s)",
     )
+    ddl.add_argument(
+        "--prefix",
+        metavar="PREFIX",
+        default="",
+        help="the prefix to make the table for, where the route's has variables",
+    )
 
 
 def _add_inspection(commands: argparse._SubParsersAction[_Parser]) -> None:

@@ -4,7 +4,7 @@
 pyarrow costs 38–75 MB for ever in the process that imports it, so the agent starts this child instead.
 
 - Reads the frames of the window in order, decompresses each once, and writes one Parquet file per
-  partition (cluster, day and hour of the event time, UTC) below the spec's directory.
+  partition (prefix, cluster, day and hour of the event time, UTC) below the spec's directory.
 - Within a row group, segments are ordered by namespace, pod, container, file and offset.  Rows keep the
   order of their file.
 - Memory: at most `pending_bytes_max` of decoded rows wait for their row group, for at most

@@ -96,12 +96,12 @@ def pieces(
     bounds = pc.min_max(piece.time_ns)
     first, last = int(bounds["min"]) // HOUR_NS, int(bounds["max"]) // HOUR_NS
     if first == last:
-        yield Partition(cluster, first), piece
+        yield Partition(cluster, first, resource.prefix), piece
         return
     hours = _floor_divide(piece.time_ns, HOUR_NS)
     for hour in memoryview(pc.unique(hours).buffers()[1]).cast("q"):
         mask = pc.equal(hours, pa.scalar(hour, pa.int64()))
-        yield Partition(cluster, hour), _filtered(piece, mask)
+        yield Partition(cluster, hour, resource.prefix), _filtered(piece, mask)
 
 
 def table(group: Sequence[Piece]) -> pa.Table:

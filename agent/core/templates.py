@@ -57,15 +57,17 @@ UNKNOWN = "unknown"
 
 #: CloudWatch Logs: logGroupName and logStreamName, characters.
 NAME_LENGTH_MAX = 512
-#: S3: a key, bytes of UTF-8.
-KEY_BYTES_MAX = 1024
+#: S3 takes keys of 1,024 bytes; partitions and the name of an object need up to 600 of them.  A part is also a
+#: directory on the local disk, where 255 is the limit.
+KEY_LENGTH_MAX = 256
+KEY_PART_LENGTH_MAX = 128
 HASH_LENGTH = 8
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _DOTS = re.compile(r"\.{1,2}")
 _GROUP_ILLEGAL = re.compile(r"[^.\-_/#A-Za-z0-9]")
 _STREAM_ILLEGAL = re.compile(r"[:*\x00-\x1f\x7f\ud800-\udfff]")
-_KEY_ILLEGAL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_KEY_ILLEGAL = re.compile(r"[^A-Za-z0-9._=-]")
 
 
 class TemplateError(ValueError):
@@ -242,15 +244,29 @@ def legal_stream(name: str) -> str:
 
 def legal_key(name: str) -> str:
     """
-    Return *name* as a legal part of an S3 key: no control characters, no empty, `.` or `..` parts.
+    Return *name* as a legal prefix of S3 keys, and of paths: no empty, `.` or `..` parts, nothing that needs an escape.
     """
-    legal = "/".join(
-        part for part in _KEY_ILLEGAL.sub("_", name).split("/") if part not in ("", ".", "..")
-    )
-    if len(legal.encode()) <= KEY_BYTES_MAX:
+    parts = [_legal_part(part) for part in name.split("/") if part not in ("", ".", "..")]
+    legal = "/".join(parts)
+    if len(legal) <= KEY_LENGTH_MAX:
         return legal or "tailrace"
     tail = f"-{_digest(name)}"
-    return legal.encode()[: KEY_BYTES_MAX - len(tail)].decode(errors="ignore") + tail
+    return legal[: KEY_LENGTH_MAX - len(tail)] + tail
+
+
+def hashed(name: str) -> str:
+    """
+    Return *name* with a hash of itself behind it.
+    """
+    return f"{name}-{_digest(name)}"
+
+
+def _legal_part(part: str) -> str:
+    legal = _KEY_ILLEGAL.sub("_", part)
+    if legal == part and len(part) <= KEY_PART_LENGTH_MAX:
+        return part
+    tail = f"-{_digest(part)}"
+    return legal[: KEY_PART_LENGTH_MAX - len(tail)] + tail
 
 
 def _shortened(legal: str, name: str) -> str:

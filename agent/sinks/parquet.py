@@ -28,6 +28,7 @@ from agent.core.checkpoint import SinkRows, Transaction, Window
 from agent.core.errors import RetryError
 from agent.core.faults import point
 from agent.core.retry import Backoff
+from agent.sinks.parquet_prefixes import Prefixes
 from agent.sinks.parquet_recovery import StagingPaths, recover, remove_file
 from agent.sinks.parquet_staging import StagingFile
 from agent.sinks.parquet_upload import open_object_store, wait_after
@@ -83,6 +84,7 @@ class ParquetSink(Sink):
         self._resolve, self._host, self._tasks = resolve, host, tasks
         self._counters, self._store = counters, store
         self._paths = StagingPaths(state_dir, route)
+        self._prefixes = Prefixes(settings, route=route, counters=counters, tell=host.tell)
         self._changes = Changes()
         self._sealed = SealedWindows(
             settings,
@@ -270,7 +272,7 @@ class ParquetSink(Sink):
         Write one frame.
         """
         segments = self._framing = self._take()
-        frame = await self._host.run_blocking(encode_frame, segments)
+        frame = await self._host.run_blocking(encode_frame, segments, self._prefixes.of(segments))
         backoff = Backoff()
         while not await self._append(frame, segments):
             error = RetryError(
@@ -338,10 +340,9 @@ class ParquetSink(Sink):
                 await self._host.run_blocking(new.append, tail)
             window = Window(self._route, old.window, self._committed, now_ns)
             sink = SinkRows(new.window, 0)
+            change = Transaction(self._route, now_ns, sink=sink, windows=[window])
             try:
-                await self._store.commit(
-                    Transaction(self._route, now_ns, sink=sink, windows=[window])
-                )
+                await self._store.commit(change)
             except RetryError as error:
                 failed: RetryError | None = error
                 await self._host.run_blocking(_discard, new)
@@ -382,9 +383,8 @@ class ParquetSink(Sink):
         )
 
     def _gauge(self) -> None:
-        self._counters.set(
-            metric.STAGED_BYTES, self._written + self._sealed.staged_bytes, self._route
-        )
+        staged_bytes = self._written + self._sealed.staged_bytes
+        self._counters.set(metric.STAGED_BYTES, staged_bytes, self._route)
 
     def _staging_file(self, window: int, length: int, created_ns: int) -> StagingFile:
         path = self._paths.staging(window)

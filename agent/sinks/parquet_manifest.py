@@ -7,9 +7,10 @@ last of all the `SealManifest`: where that file exists, the window's files are w
 An object's key is a function of the window and of the byte ranges in it: the same window gives the same
 keys and the same rows for ever, however often it is sealed and uploaded.
 
-    <cluster=c>/<dt=2026-11-22>/<hour=10>/<node>-<window, 8 digits>-<hash>.parquet
+    [<prefix>/]<cluster=c>/<dt=2026-11-22>/<hour=10>/<node>-<window, 8 digits>-<hash>.parquet
 
-where hash = blake2b-128 of route, node, every (file_id, start, stop) of the window in staging order, and partition.
+where hash = blake2b-128 of route, node, every (file_id, start, stop) of the window in staging order, and partition, its
+prefix included.
 """
 
 from __future__ import annotations
@@ -90,11 +91,12 @@ class SealManifest(msgspec.Struct, frozen=True, kw_only=True):
 
 class Partition(NamedTuple):
     """
-    Where rows belong: cluster as `cluster_part` returns it, and hours since the epoch.
+    Where rows belong: cluster as `cluster_part` returns it, hours since the epoch, and the prefix above them or "".
     """
 
     cluster: str
     hour: int
+    prefix: str = ""
 
     @property
     def path(self) -> str:
@@ -102,7 +104,9 @@ class Partition(NamedTuple):
         The Hive-style directory.  64-bit nanoseconds end in 2262, so every hour has a date.
         """
         at = _EPOCH + timedelta(hours=self.hour)
-        return f"cluster={self.cluster}/dt={at.year:04d}-{at.month:02d}-{at.day:02d}/hour={at.hour:02d}"
+        above = f"{self.prefix}/" if self.prefix else ""
+        day = f"{at.year:04d}-{at.month:02d}-{at.day:02d}"
+        return f"{above}cluster={self.cluster}/dt={day}/hour={at.hour:02d}"
 
 
 class ObjectNames:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, NamedTuple
 from msgspec import Meta
 
 from agent.core.aws import AwsSettings
+from agent.core.templates import Template, TemplateError
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 #: S3 refuses smaller parts but the last.
@@ -38,6 +39,13 @@ class ParquetSettings(AwsSettings):
 
     type: Literal["parquet"] = "parquet"
     url: Annotated[str, Meta(description="s3://bucket/prefix or file:///directory.")]
+    prefix: Annotated[
+        str,
+        Meta(
+            description="Below url, above the partitions: a template with {namespace}, {labels.KEY|default} and "
+            "others; each different prefix has objects and a table of its own."
+        ),
+    ] = ""
     storage_class: Annotated[
         Literal["", "STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR"],
         Meta(description="Storage class of the objects; empty: the bucket's default."),
@@ -113,6 +121,10 @@ class ParquetSettings(AwsSettings):
             raise ValueError(
                 f"url: got {self.url!r}, expected s3://bucket/prefix or file:///directory"
             )
+        try:
+            Template(self.prefix)
+        except TemplateError as error:
+            raise ValueError(f"prefix: {error}") from error
         if self.kms_key_id and self.sse != "aws:kms":
             raise ValueError(f"kms_key_id: set, but sse is {self.sse!r}, expected aws:kms")
 

@@ -30,7 +30,7 @@ Header and data have checksums of their own, so that damaged data can still be n
 
 The header is `[resources, segments]`.  A resource is an array `[log, path, cluster, node, namespace, pod,
 pod_uid, container, restart, [[label, value], …], container_id, image, pod_ip, owner_kind, owner_name, region, zone,
-instance_id]`, of which "" is not known; a segment is an array `[resource index, file_id, generation, start,
+instance_id, prefix]`, of which "" is not known; a segment is an array `[resource index, file_id, generation, start,
 stop, rows, message bytes, [file_id, file_id, file_id]]`.  The last array is empty, or names for each stream
 (other, stdout, stderr) the file in which a row flagged FLAG_EARLIER began.
 
@@ -48,7 +48,7 @@ The data are the segments' blocks, in the order of the header.  A block of n row
 Example, a frame of one row `hello` on stdout at offset 70 of a file:
 
     header  [[["/l/0.log","/l/0.log","c","n","shop","web-1","u-1","web","0",[["app","web"]],
-             "","acme/web:1","10.0.0.9","Deployment","web","eu-central-1","euc1-az1","i-1"]],
+             "","acme/web:1","10.0.0.9","Deployment","web","eu-central-1","euc1-az1","i-1",""]],
              [[0,"00112233445566778899aabbccddeeff",0,70,114,1,5,[]]]]
     data    15 cd 5b 07 00 00 00 00   46 00 00 00 00 00 00 00   00 00 00 00 05 00 00 00
             01 00   68 65 6c 6c 6f   00
@@ -114,11 +114,12 @@ class StagedResource(msgspec.Struct, array_like=True, frozen=True):
     region: str = ""
     zone: str = ""
     instance_id: str = ""
+    prefix: str = ""  # of the object's key
 
 
 #: What a StagedResource takes over from a Resource as it is.
 _RESOURCE_TEXTS = tuple(
-    name for name in StagedResource.__struct_fields__ if name not in ("log", "labels")
+    name for name in StagedResource.__struct_fields__ if name not in ("log", "labels", "prefix")
 )
 
 
@@ -188,9 +189,9 @@ def encode_file_head(window: int, created_ns: int) -> bytes:
     return FILE_HEAD.pack(MAGIC, VERSION, window, created_ns)
 
 
-def encode_frame(segments: Sequence[Segment]) -> Frame:
+def encode_frame(segments: Sequence[Segment], prefixes: Sequence[str] = ()) -> Frame:
     """
-    Encode *segments*, whose columns are present, into one frame.
+    Encode *segments*, whose columns are present, into one frame; *prefixes* are those of their objects' keys.
 
     Raises PoisonError for a segment that no encoder gets through.
     """
@@ -200,14 +201,14 @@ def encode_frame(segments: Sequence[Segment]) -> Frame:
     resource_rows: list[StagedResource] = []
     segment_rows: list[StagedSegment] = []
     data_bytes = 0
-    for segment in segments:
+    for segment, prefix in zip(segments, prefixes or [""] * len(segments), strict=True):
         staged = _staged(segment)
         # Segments share a Resource object until something about it changes, so its identity is enough
         # here: an equal one of another object is only written twice.
         key = (segment.log, id(segment.resource))
         if key not in resources:
             resources[key] = len(resource_rows)
-            resource_rows.append(_resource(segment))
+            resource_rows.append(_resource(segment, prefix))
         message_bytes = len(staged.messages)
         segment_rows.append(
             StagedSegment(
@@ -301,11 +302,11 @@ def _staged(segment: Segment) -> Staged:
         ) from error
 
 
-def _resource(segment: Segment) -> StagedResource:
+def _resource(segment: Segment, prefix: str) -> StagedResource:
     resource = segment.resource
     known = {name: _text(getattr(resource, name)) for name in _RESOURCE_TEXTS}
     labels = tuple((_text(name), _text(value)) for name, value in resource.labels)
-    return StagedResource(log=_text(segment.log), labels=labels, **known)
+    return StagedResource(log=_text(segment.log), labels=labels, prefix=prefix, **known)
 
 
 def _text(text: str) -> str:

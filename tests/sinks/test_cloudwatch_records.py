@@ -17,7 +17,6 @@ from agent.core import counters as metric
 from agent.core.batch import Resource
 from agent.core.kube_objects import NamespaceObject, PodObject, decoded
 from agent.core.pod_facts import Keep, Wanted
-from agent.sinks import cloudwatch_names
 from agent.sinks.cloudwatch_names import Names
 from agent.sinks.cloudwatch_settings import CloudWatchSettings
 from tests.contract.sink import make_segment, resource
@@ -176,20 +175,9 @@ async def test_an_absent_label_is_counted_and_said_once(make_cloudwatch, fake):
     assert "stream: {labels.team} is not known of /var/log/pods/shop_web-0" in said[0]
 
 
-def test_a_resource_is_rendered_once_and_forgotten_in_time(monkeypatch):
-    """
-    By identity: equal labels are not compared.  Bounded by number and by bytes, and right again afterwards.
-    """
+def test_a_resource_is_rendered_once():
     names = Names(CloudWatchSettings(stream="{pod}", labels=True), absent=lambda *_: None)
     first = resource("web-0")
     assert names.rendered(first) is names.rendered(first)
-    monkeypatch.setattr(cloudwatch_names, "NAMES_MAX", 10)
-    for index in range(50):
-        assert names.rendered(resource(f"web-{index}")).names[1] == f"web-{index}"
-    assert len(names) == 10
-    large = metadata(labels=(("a", "x" * 3000),))
-    monkeypatch.setattr(cloudwatch_names, "NAMES_BYTES_MAX", 8000)
-    for index in range(5):
-        names.rendered(replace(resource(f"web-{index}"), metadata=large))
-    assert len(names) == 2
     assert names.rendered(first).names[1] == "web-0"
+    assert names.rendered(resource("web-1")).names[1] == "web-1"
