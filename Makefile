@@ -18,12 +18,19 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # What the extensions are made of (not the .c that Cython writes).
 EXTENSION_SOURCES := setup.py $(wildcard agent/*.pyx agent/*.pxd agent/*.h)
 EXTENSIONS := $(patsubst agent/%.pyi,agent.%,$(wildcard agent/_fast*.pyi))
-PYTHON_PATHS := agent bench demo tests .ci setup.py
+PYTHON_PATHS := agent bench config demo tests .ci setup.py
 QUICK_TESTS := $(wildcard tests/core tests/fast) tests/test_tidy.py
 PYTEST := $(PY) -m pytest
 SANITIZE := -fsanitize=address,undefined -fno-omit-frame-pointer
 
-.PHONY: help dev build debug asan annotate demo test t slow check fix bench bench-full clean
+# `make image IMAGE=… IMAGE_TOOL=buildah IMAGE_ARGS="--build-arg BASE_DIGEST=@sha256:…"`
+IMAGE ?= tailrace:$(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' agent/__init__.py)
+IMAGE_TOOL ?= $(firstword $(notdir $(wildcard /usr/bin/docker /usr/local/bin/docker /usr/bin/podman /usr/bin/buildah)))
+# Podman and Buildah write OCI images otherwise, which have no HEALTHCHECK.
+IMAGE_FORMAT = $(if $(filter podman buildah,$(notdir $(IMAGE_TOOL))),--format docker)
+IMAGE_ARGS ?=
+
+.PHONY: help dev build debug asan annotate demo test t slow check fix bench bench-full image clean
 .PHONY: check-lint check-format check-types check-stubs check-words check-tidy
 
 help:  ## list the targets
@@ -111,6 +118,9 @@ bench-full: $(VENV)/built  ## 256 MiB, all paths; following 100 busy files; an i
 	$(PY) -m bench.harness --mib 256 --rounds 5
 	$(PY) -m bench.follow --files 100 --rate 100 --seconds 60
 	$(PY) -m bench.follow --files 1 --idle-files 1000 --rate 0 --warm-up 60 --seconds 30 --path both
+
+image:  ## the container image, with docker, podman or buildah
+	$(or $(IMAGE_TOOL),$(error none of docker, podman, buildah is installed)) build $(IMAGE_FORMAT) $(IMAGE_ARGS) --tag $(IMAGE) .
 
 clean:  ## remove all that was made here
 	rm -rf $(VENV) build dist *.egg-info agent/*.c agent/*.so agent/*.html bench/out demo/out \
