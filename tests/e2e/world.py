@@ -208,6 +208,7 @@ class World(Arrivals):
         env: dict[str, str] | None = None,
         credentials: bool = True,
         prefix: tuple[str, ...] = (),
+        program: tuple[str, ...] = ("-m", "agent"),
     ) -> None:
         """
         Start the agent.
@@ -215,9 +216,10 @@ class World(Arrivals):
         Args:
             crash_at: the point at which it kills itself.
             prefix: a command that runs the agent's, such as `setpriv`.
+            program: what Python runs instead of the agent itself: a script that changes it first.
         """
         self.write_config()
-        command = (*prefix, sys.executable, "-m", "agent", "run", "-c", str(self.config_path))
+        command = (*prefix, sys.executable, *program, "run", "-c", str(self.config_path))
         with self.log_path.open("ab") as log:
             self.agent = await asyncio.create_subprocess_exec(
                 *command,

@@ -6,16 +6,14 @@ The agent is the real one, started by a script that makes one component raise wh
 
 from __future__ import annotations
 
-import asyncio
 import os
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from agent.core.batch import LossReason
 from agent.runtime.store import SqliteStore
-from tests.e2e.world import CREDENTIALS, World
+from tests.e2e.world import World
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,6 +55,7 @@ async def test_poison_costs_its_bytes(route: str, tmp_path: Path) -> None:
     """
     async with World(tmp_path) as world:
         world.settings["sources"][0]["chunk_bytes"] = 4096
+        world.sink("archive")["window_age_s"] = 1
         pod, other = world.pod("web-1"), world.pod("db-0", "data")
         pod.lines(200)
         pod.write(f"a line with {MARK}")
@@ -64,12 +63,7 @@ async def test_poison_costs_its_bytes(route: str, tmp_path: Path) -> None:
         other.lines(50)
         script = tmp_path / "agent_with_poison.py"
         script.write_text(SCRIPTS[route] + START)
-        world.write_config()
-        world.agent = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(script), "run", "-c", str(world.config_path)),
-            env={**os.environ, **CREDENTIALS, "PYTHONPATH": os.getcwd()},
-            stderr=asyncio.subprocess.PIPE,
-        )
+        await world.start(program=(str(script),), env={"PYTHONPATH": os.getcwd()})
         written = {*pod.written, *other.written}
         # The last line is behind the poison: it arrives where the poison was isolated.
         last = pod.written[-1]
@@ -78,7 +72,7 @@ async def test_poison_costs_its_bytes(route: str, tmp_path: Path) -> None:
         )
         pod.lines(10)
         await world.until(lambda: pod.written[-1] in world.events(), "later lines arrived")
-        assert await world.stop() == 0, world.log.decode()
+        assert await world.stop() == 0, world.log
         whole, cut = {*world.rows()}, {*world.events()}
         if route == "archive":
             whole, cut = cut, whole
