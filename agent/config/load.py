@@ -12,7 +12,7 @@ from agent.config import registry
 from agent.config.convert import BAD, Converter, expectation, shown
 from agent.config.problems import ConfigError, Problem, child, nearest, wrong
 from agent.config.text import Scalar, read_tree
-from agent.config.values import Config, Name, RouteConfig, SourceConfig
+from agent.config.values import Config, Name, RouteConfig, RouteOptions, SourceConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 FILE_BYTES_MAX = 2**20
 #: Name of a source that has none.
 DEFAULT_SOURCE = "containers"
-_ROUTE_KEYS = ("name", "source", "sink")
+_OPTION_KEYS = tuple(item.name for item in dataclasses.fields(RouteOptions))
+_ROUTE_KEYS = ("name", "source", "sink", *_OPTION_KEYS)
 
 
 def load(path: str, environ: Mapping[str, str] | None = None) -> Config:
@@ -149,9 +150,18 @@ class _Reader:
         settings = self._component(
             registry.SINKS, sink.get("type"), sink, sink_path, given=frozenset({"type"})
         )
-        if name is None or source is None or settings is None:
+        given = {key: value for key, value in tree.items() if key in _OPTION_KEYS}
+        options = self._converter.settings(RouteOptions, given, path)
+        if name is None or source is None or settings is None or options is BAD:
             return None
-        return RouteConfig(name=name, source=source, type=sink["type"].text, sink=settings)
+        return RouteConfig(
+            name=name,
+            source=source,
+            type=sink["type"].text,
+            sink=settings,
+            select=options.select,
+            on_missing_metadata=options.on_missing_metadata,
+        )
 
     def _route_source(self, tree: Any, path: str, sources: list[str]) -> str | None:
         if tree is None:

@@ -9,7 +9,10 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from agent.core.instance import InstanceSettings
+from agent.core.select import Select, SelectSettings
 from agent.runtime.admin import split_listen
+from agent.runtime.kubernetes_config import KubernetesSettings
 
 MIB = 2**20
 #: A route's name is a directory, a metric's label and an argument of commands.
@@ -65,7 +68,32 @@ class SourceConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RouteConfig:
+class RouteOptions:
+    """
+    What a route reads of its source.
+    """
+
+    select: SelectSettings = field(default_factory=SelectSettings)
+    on_missing_metadata: Annotated[
+        Literal["deliver", "hold", "drop"] | None,
+        Meta(
+            description="What to do with a Log whose pod is not known in time; by default hold where "
+            "labels or annotations select, else deliver."
+        ),
+    ] = None
+
+    @property
+    def on_missing(self) -> Literal["deliver", "hold", "drop"]:
+        """
+        What is done: what must not leak is held while nobody can tell.
+        """
+        if self.on_missing_metadata is not None:
+            return self.on_missing_metadata
+        return "hold" if Select(self.select).needs_metadata else "deliver"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteConfig(RouteOptions):
     """
     One route: a source, a sink, and cursors of its own.
     """
@@ -122,6 +150,8 @@ class Config:
         float,
         Meta(ge=0, le=3600, description="Seconds to wait for another agent to leave state_dir."),
     ] = 30
+    kubernetes: KubernetesSettings = field(default_factory=KubernetesSettings)
+    instance: InstanceSettings = field(default_factory=InstanceSettings)
     admin: AdminConfig = field(default_factory=AdminConfig)
     log: LogConfig = field(default_factory=LogConfig)
     sources: tuple[SourceConfig, ...] = ()

@@ -9,22 +9,27 @@ from typing import TYPE_CHECKING
 
 from agent.core.budget import Budget
 from agent.core.counters import Counters
+from agent.core.select import Select
+from agent.runtime.metadata import learn_instance, open_kubernetes, refuse_blind_routes
 from agent.runtime.route import Route, RouteSettings
 from agent.runtime.sinks import AwsOnce, sink_identity, sink_maker
 from agent.runtime.supervisor import Supervisor
 from agent.sources.files import Files
+from agent.sources.gate import Gate
+from agent.sources.resources import Resources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from agent.config.values import Config, RouteConfig
-    from agent.core.checkpoint import Store
+    from agent.core.checkpoint import GenerationRow, Store
     from agent.core.host import Host
+    from agent.runtime.kubernetes import Kubernetes
     from agent.sources.reader import Reader
 
 
-#: Seconds before discovery is started again after an error.
-FOLLOW_RETRY_S = 1.0
+#: Seconds before discovery, or the watch of the API server, is started again after an error.
+KEEP_RETRY_S = 1.0
 
 
 class Agent:
@@ -54,42 +59,59 @@ class Agent:
         self._host = host
         self._store = store
         self._aws = AwsOnce(host.clock)
+        #: Fills the gauges of the API server's watch.
+        self.refresh: Callable[[], None] = lambda: None
         self._started = asyncio.Event()
 
     async def run(self) -> None:
         """
         Run until drained; raises StopError.
         """
-        generations = await self._store.load_generations()
-        for source in self.config.sources:
-            self.files[source.name] = Files(
-                source.settings,
-                host=self._host,
-                counters=self.counters,
-                cluster=self.config.cluster,
-                node=self.config.node,
-                generations=generations,
-                routes=[item.name for item in self.config.routes if item.source == source.name],
-                rebooted=self._rebooted,
-            )
+        kubernetes = open_kubernetes(self.config, host=self._host, counters=self.counters)
+        refuse_blind_routes(self.config, kubernetes)
+        self._open_files(kubernetes, await self._store.load_generations())
         self.supervisors = [self._supervisor(route) for route in self.config.routes]
         for files in self.files.values():
             await files.scan()
             if self.finite:
                 files.freeze()
         async with asyncio.TaskGroup() as group:
-            followers = [
-                group.create_task(self._follow(name), name=f"files.{name}") for name in self.files
+            upkeep = [
+                group.create_task(self._keep(files.run, f"source {name}"), name=f"files.{name}")
+                for name, files in self.files.items()
             ]
+            if kubernetes is not None:
+                self.refresh = kubernetes.refresh
+                keep = self._keep(kubernetes.run, "the watch of the API server")
+                upkeep.append(group.create_task(keep, name="kubernetes"))
+            resources = [files.resources for files in self.files.values()]
+            learn = learn_instance(self.config, kubernetes, resources)
+            upkeep.append(group.create_task(learn, name="instance"))
             routes = [
                 group.create_task(item.run(), name=f"route.{item.name}")
                 for item in self.supervisors
             ]
             self._started.set()
             await asyncio.wait(routes)
-            for follower in followers:
-                follower.cancel()
+            for task in upkeep:
+                task.cancel()
         await self._aws.close()
+
+    def _open_files(self, kubernetes: Kubernetes | None, rows: list[GenerationRow]) -> None:
+        for source in self.config.sources:
+            self.files[source.name] = Files(
+                source.settings,
+                host=self._host,
+                counters=self.counters,
+                resources=Resources(
+                    cluster=self.config.cluster,
+                    node=self.config.node,
+                    pods=kubernetes.pods if kubernetes is not None else None,
+                ),
+                generations=rows,
+                routes=[item.name for item in self.config.routes if item.source == source.name],
+                rebooted=self._rebooted,
+            )
 
     async def drain(self, timeout_s: float) -> None:
         """
@@ -126,22 +148,21 @@ class Agent:
             for generation in log.chain.generations
         )
 
-    async def _follow(self, name: str) -> None:
+    async def _keep(self, run: Callable[[], Awaitable[None]], what: str) -> None:
         """
-        Keep discovery and the tick going: an error in them must not end the routes.
+        Keep *run* going: an error in it must not end the routes.
         """
         while True:
             try:
-                await self.files[name].run()
+                await run()
             except Exception as error:
                 # Told and tried again: what is already known goes on being read meanwhile.
                 self._host.tell(
-                    "discovery_failed",
-                    f"source {name} failed and goes on in {FOLLOW_RETRY_S:g} s: {type(error).__name__}: {error}",
+                    "upkeep_failed",
+                    f"{what} failed and goes on in {KEEP_RETRY_S:g} s: {type(error).__name__}: {error}",
                     level="error",
-                    source=name,
                 )
-            await self._host.clock.sleep(FOLLOW_RETRY_S)
+            await self._host.clock.sleep(KEEP_RETRY_S)
 
     def _supervisor(self, route: RouteConfig) -> Supervisor:
         settings = RouteSettings(
@@ -163,6 +184,16 @@ class Agent:
             aws=self._aws,
         )
 
+        def make_gate() -> Gate:
+            return Gate(
+                route.name,
+                select=Select(route.select),
+                pods=self.files[route.source].resources.pods,
+                wait_s=self.config.kubernetes.metadata_wait_s,
+                on_missing=route.on_missing,
+                counters=self.counters,
+            )
+
         def make_route(prepare: Callable[[Reader], None]) -> Route:
             return Route(
                 settings,
@@ -171,6 +202,7 @@ class Agent:
                 store=self._store,
                 share=share,
                 counters=self.counters,
+                make_gate=make_gate,
                 make_sink=make_sink,
                 prepare=prepare,
             )

@@ -18,6 +18,7 @@ def refresh(agent: Agent, now_ns: int) -> None:
     Fill the gauges of *agent*.
     """
     counters = agent.counters
+    agent.refresh()
     for gauge in (
         metric.LOG_LAG_BYTES,
         metric.LOG_LAG_SECONDS,

@@ -7,12 +7,14 @@ The only place besides `disk.py`, `watches.py`, `store.py`, `aws.py` and `admin.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import agent
 from agent.runtime.disk import OsDisk
 from agent.runtime.watches import InotifyWatches
 
@@ -27,6 +29,7 @@ T = TypeVar("T")
 #: Threads for cold reads, fsync and full rescans: none of them needs many at once.
 EXECUTOR_THREADS = 4
 CHILD_STDERR_BYTES_MAX = 4096
+CODE_DIRECTORY = os.path.dirname(os.path.dirname(os.path.abspath(agent.__file__)))
 
 
 class SystemClock:
@@ -76,9 +79,12 @@ class SystemHost:
         """
         process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",
             "-m",
             "agent",
             *arguments,
+            # This very code, whatever lies in the working directory.
+            env={**os.environ, "PYTHONPATH": CODE_DIRECTORY},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,

@@ -9,19 +9,19 @@ nobody waits longer than a second for each of at most two requests.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import aiohttp
 import msgspec
-from msgspec import Meta
 
+from agent.core.instance import Instance
 from agent.core.kube_objects import decoded
 from agent.runtime.kubernetes_http import read_body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from agent.core.instance import InstanceSettings
     from agent.core.kube_objects import NodeObject
 
 IMDS_URL = "http://169.254.169.254"
@@ -33,52 +33,6 @@ IMDS_BYTES_MAX = 16 * 1024
 REGION_LABELS = ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region")
 ZONE_LABELS = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
 _PROVIDER_ID = re.compile(r"aws:///(?:[^/]*/)?(?P<id>i-[0-9a-f]{8,17})")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceSettings:
-    """
-    Where the node runs; empty: found out.
-    """
-
-    region: Annotated[str, Meta(description="Region shown in records; empty: found out.")] = ""
-    zone: Annotated[
-        str, Meta(description="Availability Zone shown in records; empty: found out.")
-    ] = ""
-    instance_id: Annotated[
-        str, Meta(description="Instance id shown in records; empty: found out.")
-    ] = ""
-    imds: Annotated[
-        bool, Meta(description="Ask the instance metadata service (IMDSv2) for what is not known.")
-    ] = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instance:
-    """
-    What was found; empty stands for what is not known.
-    """
-
-    region: str = ""
-    zone: str = ""
-    instance_id: str = ""
-
-    @property
-    def complete(self) -> bool:
-        """
-        Whether nothing is left to ask for.
-        """
-        return bool(self.region and self.zone and self.instance_id)
-
-    def filled(self, other: Instance) -> Instance:
-        """
-        Return this with what is not known taken from *other*.
-        """
-        return Instance(
-            region=self.region or other.region,
-            zone=self.zone or other.zone,
-            instance_id=self.instance_id or other.instance_id,
-        )
 
 
 class _Document(msgspec.Struct, rename="camel"):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from agent.core.host import Host, Tasks
     from agent.sinks.protocol import Resolve, Sink
     from agent.sources.files import Files
+    from agent.sources.gate import Gate
     from agent.sources.reader import Reader
 
 #: How often a pump looks again whether a full sink has room.  A sink is full for minutes, not
@@ -64,6 +65,7 @@ class Route:
         store: Store,
         share: Share,
         counters: Counters,
+        make_gate: Callable[[], Gate],
         make_sink: Callable[[RouteState, Resolve, Tasks], Sink],
         prepare: Callable[[Reader], None] = lambda _reader: None,
     ) -> None:
@@ -73,6 +75,7 @@ class Route:
         self._store = store
         self._share = share
         self._counters = counters
+        self._make_gate = make_gate
         self._make_sink = make_sink
         self._prepare = prepare
         self._commit_wanted = asyncio.Event()
@@ -94,6 +97,7 @@ class Route:
             cursors=state.cursors,
             first_start=state.first_start,
             share=self._share,
+            gate=self._make_gate(),
         )
         self._prepare(reader)
         sink: Sink | None = None

@@ -16,25 +16,26 @@ from typing import TYPE_CHECKING
 
 from agent.core import counters as metric
 from agent.core.generations import State
-from agent.core.kubelet_path import identity_seed, resource_of
+from agent.core.kubelet_path import identity_seed
 from agent.core.logs import Chain
 from agent.sources.discovery import Discovery, Scan, Scope, errno_name, missing_roots
-from agent.sources.followed import NOTHING_WANTED, FollowedLog, is_descriptor_limit
+from agent.sources.followed import FollowedLog, is_descriptor_limit
 from agent.sources.globs import Globs
 from agent.sources.reader import Reader
 from agent.sources.rescans import Rescans
 from agent.sources.settings import FilesSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from agent.core.batch import Resource
     from agent.core.budget import Share
     from agent.core.checkpoint import GenerationRow
     from agent.core.counters import Counters
     from agent.core.cursor import Cursor
     from agent.core.generations import Generation, Sighting
     from agent.core.host import Host
+    from agent.sources.gate import Gate
+    from agent.sources.resources import Resources
 
 __all__ = ["Files", "FilesSettings"]
 
@@ -50,8 +51,7 @@ class Files:
         *,
         host: Host,
         counters: Counters,
-        cluster: str,
-        node: str,
+        resources: Resources,
         generations: Sequence[GenerationRow],
         routes: Iterable[str] = (),
         rebooted: bool = False,
@@ -62,8 +62,7 @@ class Files:
         self.logs: dict[str, FollowedLog] = {}
         #: The files are as they will stay: `freeze` was called.
         self.frozen = False
-        self._cluster = cluster
-        self._node = node
+        self.resources = resources
         self._rebooted = rebooted
         self._rows: dict[str, list[GenerationRow]] = {}
         for row in generations:
@@ -139,7 +138,7 @@ class Files:
         first_start: bool,
         share: Share,
         from_end: bool | None = None,
-        select: Callable[[Resource], bool] | None = None,
+        gate: Gate,
     ) -> Reader:
         """
         Return the reader of one run of *route*; it replaces the one of the run before.
@@ -147,9 +146,7 @@ class Files:
         if from_end is None:
             from_end = self.settings.start == "end"
         at_end = from_end and first_start
-        reader = Reader(
-            route, files=self, cursors=cursors, share=share, from_end=at_end, select=select
-        )
+        reader = Reader(route, files=self, cursors=cursors, share=share, from_end=at_end, gate=gate)
         self._routes.add(route)
         self._readers[route] = reader
         for key, cursor in cursors.items():
@@ -201,12 +198,17 @@ class Files:
         """
         log.floors.pop(route, None)
         log.passed[route] = log.chain.next_number - 1
-        wanted = any(floor != NOTHING_WANTED for floor in log.floors.values())
-        if log.chain.over and not wanted and log.floor[0] >= log.chain.next_number:
+        self._drop_if_over(log)
+
+    def _drop_if_over(self, log: FollowedLog) -> None:
+        if self._readers and log.needless and log.key in self.logs:
             log.close_all(self.host.disk)
             del self.logs[log.key]
             self._active.pop(log.key, None)
             self._discovery.forget(log.key)
+            self.resources.release(log, self.logs.values())
+            for reader in self._readers.values():
+                reader.gone(log.key)
 
     def make_room(self) -> bool:
         """
@@ -326,7 +328,7 @@ class Files:
             grace_s=self.settings.rotate_grace_s,
             rebooted=self._rebooted,
         )
-        resource = resource_of(key, cluster=self._cluster, node=self._node)
+        resource = self.resources.of(key)
         existed = not self._scanned
         log = FollowedLog(key, chain=chain, resource=resource, existed=existed, routes=self._routes)
         self.logs[key] = log
@@ -391,9 +393,7 @@ class Files:
     def _notify(self, log: FollowedLog) -> None:
         for reader in self._readers.values():
             reader.notify(log)
+        self._drop_if_over(log)
 
-    def states(self) -> tuple[int, int]:
-        """
-        Return how many Logs are active and idle.
-        """
+    def states(self) -> tuple[int, int]:  # active, idle
         return len(self._active), len(self.logs) - len(self._active)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from agent import _reference
     from agent.core.batch import LossReason
     from agent.core.generations import Generation
+    from agent.core.pod_facts import Metadata
     from agent.sources.followed import FollowedLog
     from agent.sources.gunzip import GzipStream
 
@@ -73,6 +74,11 @@ class Follow:
     errors: int = 0
     retry_at: float = 0.0
     ended: bool = False
+    # Of the select stage (gate.py).
+    dropped: int = 0  # bit mask (1 << stream) of the streams that are not wanted
+    decided_on: Metadata | None = None
+    gated_since: float | None = None
+    missing: bool = False  # the pod was not known in time
 
     @property
     def place(self) -> tuple[int, int]:

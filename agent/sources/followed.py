@@ -275,6 +275,22 @@ class FollowedLog:
             for route in self.routes
         )
 
+    @property
+    def needless(self) -> bool:
+        """
+        Whether it is over, and no route needs anything of it any more.
+        """
+        followed = any(floor != NOTHING_WANTED for floor in self.floors.values())
+        return self.chain.over and not followed and self.floor[0] >= self.chain.next_number
+
+    def exclude(self, route: str, disk: Disk) -> None:
+        """
+        Note that *route* wants nothing of it; what no route wants is not held open.
+        """
+        self.floors[route] = NOTHING_WANTED
+        if self.floor == NOTHING_WANTED:
+            self.close_all(disk)
+
     def let_go(self, disk: Disk) -> list[tuple[Generation, int]]:
         """
         Close what every route has committed, and forget generations before all floors.

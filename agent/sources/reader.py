@@ -18,19 +18,19 @@ from agent.core.cursor import cursor_at, resume_place
 from agent.core.generations import State
 from agent.core.logs import Step
 from agent.sources.follow import Follow, Skip, begin
-from agent.sources.followed import NOTHING_WANTED
 from agent.sources.turn import Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from agent.core.batch import LossReason, Resource, Segment
+    from agent.core.batch import LossReason, Segment
     from agent.core.budget import Share
     from agent.core.checkpoint import GenerationRow
     from agent.core.cursor import Cursor
     from agent.core.generations import Generation
     from agent.sources.files import Files
     from agent.sources.followed import FollowedLog
+    from agent.sources.gate import Gate
 
 
 class Reader:
@@ -46,18 +46,19 @@ class Reader:
         cursors: Mapping[str, Cursor],
         share: Share,
         from_end: bool,
-        select: Callable[[Resource], bool] | None,
+        gate: Gate,
     ) -> None:
         self.route = route
         self._files = files
         self._cursors = dict(cursors)
         self._from_end = from_end
-        self._select = select
+        self._gate = gate
         self._follows: dict[str, Follow] = {}
         self._ignored: set[str] = set()
         self._urgent: dict[str, Follow] = {}
         self._ready: dict[str, Follow] = {}
         self._delayed: dict[str, Follow] = {}
+        self._gated: dict[str, Follow] = {}
         self._with_pieces: dict[str, Follow] = {}
         self._late: list[tuple[Follow, Generation, int]] = []
         self._current: Follow | None = None
@@ -112,7 +113,9 @@ class Reader:
             self._with_pieces[key] = follow
         else:
             self._with_pieces.pop(key, None)
-        if follow.errors:
+        if not self._opens(follow):
+            self._gated[key] = follow
+        elif follow.errors:
             self._delayed[key] = follow
         elif self.has_work(follow):
             generation = follow.log.chain.find(follow.number)
@@ -121,6 +124,11 @@ class Reader:
             self._wake.set()
         else:
             follow.rest()
+
+    def _opens(self, follow: Follow) -> bool:
+        self._gated.pop(follow.log.key, None)
+        self._files.resources.refresh(follow.log)
+        return self._gate.opens(follow, self._files.host.clock.monotonic())
 
     def has_work(self, follow: Follow) -> bool:
         """
@@ -147,9 +155,9 @@ class Reader:
             return
         follow = self._follows.get(log.key)
         if follow is None:
-            if self._select is not None and not self._select(log.resource):
+            if not self._gate.admits(log):
                 self._ignored.add(log.key)
-                log.floors[self.route] = NOTHING_WANTED
+                log.exclude(self.route, self._files.host.disk)
                 return
             follow = self._follows[log.key] = self._begin(log)
         self._queue(follow)
@@ -206,6 +214,8 @@ class Reader:
         """
         Wake what waited for time: retries, and pieces whose end does not come.
         """
+        for follow in list(self._gated.values()):
+            self._queue(follow)
         for key in [key for key, item in self._delayed.items() if item.retry_at <= now]:
             follow = self._delayed.pop(key)
             if self.has_work(follow):
@@ -232,6 +242,12 @@ class Reader:
             and all(item.state in (State.LIVE, State.SEALED) for item in log.chain.generations)
         )
 
+    def gone(self, key: str) -> None:
+        """
+        Take note that the Log *key* is known no more.
+        """
+        self._ignored.discard(key)
+
     def lost_late(self, log: FollowedLog, generation: Generation, size: int) -> None:
         """
         Record bytes that were written to a generation after it was read and passed.
@@ -252,6 +268,7 @@ class Reader:
             or self._urgent
             or self._ready
             or self._delayed
+            or self._gated
             or self._late
             or any(self.has_work(follow) for follow in self._follows.values())
         )
@@ -322,7 +339,13 @@ class Reader:
         """
         follow = self._follows.pop(log, None)
         if follow is not None:
-            for queue in (self._urgent, self._ready, self._delayed, self._with_pieces):
+            for queue in (
+                self._urgent,
+                self._ready,
+                self._delayed,
+                self._gated,
+                self._with_pieces,
+            ):
                 queue.pop(log, None)
             self._files.forgotten(follow.log, self.route)
 
@@ -365,4 +388,5 @@ class Reader:
         self._urgent.clear()
         self._ready.clear()
         self._delayed.clear()
+        self._gated.clear()
         self._with_pieces.clear()

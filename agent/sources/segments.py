@@ -43,6 +43,9 @@ class Segments:
         """
         Return the segment from *start* to the place of *follow*, which is behind it already.
         """
+        if follow.dropped:
+            dropped = columns.drop_streams(follow.dropped)
+            self._counters.add(metric.FILTERED_ROWS, dropped, self._route)
         rows = columns.rows
         charge.resize(columns.nbytes if rows else 0)
         return Segment(

@@ -103,6 +103,7 @@ class Life:
             store=cast("Any", self.store),
             share=source.budget.shares["r"],
             counters=source.counters,
+            make_gate=source.gate,
             make_sink=make_sink,
         )
 

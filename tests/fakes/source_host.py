@@ -12,8 +12,11 @@ from agent.core.budget import Budget
 from agent.core.counters import Counters
 from agent.core.cursor import Cursor, cursor_at
 from agent.core.ledger import Ledger
+from agent.core.select import Select, SelectSettings
 from agent.runtime.disk import OsDisk
 from agent.sources.files import Files, FilesSettings
+from agent.sources.gate import Gate
+from agent.sources.resources import Resources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from agent.core.batch import Loss, Segment
     from agent.core.checkpoint import GenerationRow
     from agent.core.host import Watches
+    from agent.core.pods import Pods
+    from agent.sources.gate import OnMissing
     from agent.sources.reader import Reader
 
 T = TypeVar("T")
@@ -148,6 +153,7 @@ class Source:
         rebooted: bool = False,
         budget_bytes: int = 64 << 20,
         routes: tuple[str, ...] = ("r",),
+        pods: Pods | None = None,
     ) -> None:
         self.host = host or SourceHost()
         self.counters = Counters()
@@ -156,8 +162,7 @@ class Source:
             settings,
             host=self.host,  # type: ignore[arg-type]
             counters=self.counters,
-            cluster="c1",
-            node="n1",
+            resources=Resources(cluster="c1", node="n1", pods=pods),
             generations=list(rows),
             routes=routes,
             rebooted=rebooted,
@@ -170,6 +175,8 @@ class Source:
         *,
         cursors: dict[str, Cursor] | None = None,
         first_start: bool = True,
+        select: SelectSettings | None = None,
+        on_missing: OnMissing = "deliver",
         **options: Any,
     ) -> RouteModel:
         """
@@ -182,10 +189,29 @@ class Source:
             cursors=cursors or {},
             first_start=first_start,
             share=self.budget.shares[route],
+            gate=self.gate(route, select or SelectSettings(), on_missing),
             **options,
         )
         self.routes[route] = RouteModel(reader, cursors or {})
         return self.routes[route]
+
+    def gate(
+        self,
+        route: str = "r",
+        select: SelectSettings = SelectSettings(),  # noqa: B008 - frozen
+        on_missing: OnMissing = "deliver",
+    ) -> Gate:
+        """
+        Return the gate of one run of *route*.
+        """
+        return Gate(
+            route,
+            select=Select(select),
+            pods=self.files.resources.pods,
+            wait_s=5.0,
+            on_missing=on_missing,
+            counters=self.counters,
+        )
 
     async def settle(self, seconds: float = 0.0, *, step_s: float = 0.2) -> None:
         """

@@ -13,12 +13,15 @@ import pytest
 
 from agent.core.budget import Budget
 from agent.core.counters import Counters
+from agent.core.select import Select, SelectSettings
 from agent.runtime.host import SystemHost
 from agent.runtime.own_log import OwnLog
 from agent.sinks.blackhole import BlackholeSettings, BlackholeSink
 from agent.sinks.cloudwatch import FORMATS
 from agent.sinks.cloudwatch_payloads import Encoder
 from agent.sources.files import Files, FilesSettings
+from agent.sources.gate import Gate
+from agent.sources.resources import Resources
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +52,9 @@ async def run_route(path: Path, budget: Budget, file_format: int, lines: int) ->
     counters = Counters()
     host = SystemHost(OwnLog())
     settings = FilesSettings(paths=(str(path),), chunk_bytes=4 * MIB)
-    files = Files(settings, host=host, counters=counters, cluster="", node="", generations=[])
+    files = Files(settings, host=host, counters=counters, resources=Resources(), generations=[])
+    select = Select(SelectSettings())
+    gate = Gate("r", select=select, pods=None, wait_s=0, on_missing="deliver", counters=counters)
     resolve = Nothing()
     share = budget.shares["r"]
     sink = BlackholeSink(
@@ -63,7 +68,7 @@ async def run_route(path: Path, budget: Budget, file_format: int, lines: int) ->
     encoder = Encoder(format=file_format, share=share)
     await files.scan()
     files.freeze()
-    reader = files.reader("r", cursors={}, first_start=True, share=share)
+    reader = files.reader("r", cursors={}, first_start=True, share=share, gate=gate)
     gc.collect()
     gc.disable()
     tracemalloc.start()

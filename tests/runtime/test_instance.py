@@ -10,8 +10,9 @@ import json
 import pytest
 from aiohttp import web
 
+from agent.core.instance import Instance, InstanceSettings
 from agent.core.kube_objects import NodeObject, decoded
-from agent.runtime.instance import Instance, InstanceSettings, find_instance, of_node
+from agent.runtime.instance import find_instance, of_node
 
 DOCUMENT = {
     "region": "eu-west-1",

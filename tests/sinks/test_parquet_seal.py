@@ -247,8 +247,8 @@ def test_metadata_has_its_columns(tmp_path: Path) -> None:
     """
     Per segment, as an edit shows in the next one; NULL where it is not known.
     """
-    known = {"image": "acme/web:1", "pod_ip": "10.0.0.9", "container_id": "b" * 64}
-    owner = {"owner_kind": "Deployment", "owner_name": "web"}
+    known: Any = {"image": "acme/web:1", "pod_ip": "10.0.0.9", "container_id": "b" * 64}
+    owner: Any = {"owner_kind": "Deployment", "owner_name": "web"}
     spec = spec_of(
         tmp_path,
         [

@@ -1,0 +1,83 @@
+"""
+What is constant for a container: from its path at once, and from the API server when it is known.
+
+A Resource is made anew when the pod's metadata changes, and never otherwise: whoever renders something
+of it can keep what was rendered with the object.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from agent.core.kubelet_path import resource_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from agent.core.batch import Resource
+    from agent.core.pods import Pods
+    from agent.sources.followed import FollowedLog
+
+
+@dataclass(slots=True, kw_only=True)
+class Resources:
+    """
+    Makes the Resources of a source's Logs.
+    """
+
+    cluster: str = ""
+    node: str = ""
+    region: str = ""
+    zone: str = ""
+    instance_id: str = ""
+    #: None where nobody asks an API server.
+    pods: Pods | None = None
+
+    def of(self, key: str) -> Resource:
+        """
+        Return the Resource of the Log *key*, by its path and the node alone.
+        """
+        return replace(
+            resource_of(key, cluster=self.cluster, node=self.node),
+            region=self.region,
+            zone=self.zone,
+            instance_id=self.instance_id,
+        )
+
+    def refresh(self, log: FollowedLog) -> None:
+        """
+        Give *log* what is known of its pod now.
+
+        Where the pod is not known any more, what was known stays.
+        """
+        resource = log.resource
+        if (self.region, self.zone, self.instance_id) != (
+            resource.region,
+            resource.zone,
+            resource.instance_id,
+        ):
+            resource = log.resource = replace(
+                resource, region=self.region, zone=self.zone, instance_id=self.instance_id
+            )
+        if self.pods is None or not resource.pod_uid:
+            return
+        metadata = self.pods.find(
+            resource.pod_uid,
+            resource.container,
+            namespace=resource.namespace,
+            pod=resource.pod,
+            restart=resource.restart,
+        )
+        if metadata is not None and metadata is not resource.metadata:
+            log.resource = replace(resource, metadata=metadata)
+
+    def release(self, log: FollowedLog, others: Iterable[FollowedLog]) -> None:
+        """
+        Note that *log* is over: with the last Log of a deleted pod, what is known of the pod may go.
+        """
+        resource = log.resource
+        if self.pods is None or not resource.pod_uid:
+            return
+        if all(other.resource.pod_uid != resource.pod_uid for other in others):
+            self.pods.release(resource.pod_uid, namespace=resource.namespace, pod=resource.pod)
