@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from isal import isal_zlib
 
@@ -97,6 +97,7 @@ def block_of(segment: Segment) -> bytes:
     return block + bytes(-len(block) % 8)
 
 
+@settings(deadline=None)  # Other work on the machine is not a failure.
 @given(st.lists(st.lists(rows_of_a_segment, min_size=1, max_size=4), min_size=1, max_size=4))
 def test_what_is_written_is_read(
     tmp_path_factory: pytest.TempPathFactory, frames: list[list[list[Row]]]
@@ -166,6 +167,7 @@ def test_the_documented_example_is_what_is_written(tmp_path: Path) -> None:
     assert int.from_bytes(encoded[8:12], "little") == len(data)
 
 
+@settings(deadline=None)  # Other work on the machine is not a failure.
 @given(st.data())
 def test_a_flipped_bit_costs_at_most_what_it_must(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
