@@ -16,7 +16,8 @@ from agent._fastparse import FORMAT_CRI
 from agent.core import counters as metric
 from agent.core.batch import Resource
 from agent.core.kube_objects import NamespaceObject, PodObject, decoded
-from agent.core.pod_facts import Keep, Wanted
+from agent.core.pod_facts import Wanted
+from agent.core.pods import Pods
 from agent.sinks.cloudwatch_names import Names
 from agent.sinks.cloudwatch_settings import CloudWatchSettings
 from tests.contract.sink import make_segment, resource
@@ -33,40 +34,32 @@ def golden_resource() -> Resource:
     """
     Return what the agent knows of the container of the golden records, from the objects of the API server.
     """
-    keep = Keep(Wanted(annotations=("*",)))
-    pod = decoded((GOLDEN / "pod.json").read_bytes(), PodObject)
+    pods = Pods(Wanted(annotations=("*",)))
     namespace = decoded((GOLDEN / "namespace.json").read_bytes(), NamespaceObject)
-    assert pod is not None
+    pod = decoded((GOLDEN / "pod.json").read_bytes(), PodObject)
     assert namespace is not None
-    facts = keep.of_pod(pod)
-    (container,) = facts.containers
-    return Resource(
+    assert pod is not None
+    pods.apply_namespace(namespace)
+    pods.apply_pod(pod)
+    known = Resource(
         path="/var/log/containers/x.log",
         cluster="c1",
         node="ip-10-0-0-1.ec2.internal",
         namespace="shop",
         pod="web-7d4b9c6f5-abcde",
-        pod_uid=facts.uid,
+        pod_uid="11111111-2222-3333-4444-555555555555",
         container="app",
         restart="0",
-        metadata=metadata(
-            namespace=facts.namespace,
-            pod=facts.name,
-            pod_uid=facts.uid,
-            container=container.name,
-            container_id=container.id,
-            image=container.image,
-            image_id=container.image_id,
-            node=facts.node,
-            pod_ip=facts.ip,
-            labels=facts.labels,
-            annotations=facts.annotations,
-            namespace_labels=keep.of_namespace(namespace.metadata),
-            owners=facts.owners,
-            owner_kind=facts.owner[0],
-            owner_name=facts.owner[1],
-        ),
     )
+    found = pods.find(
+        known.pod_uid,
+        known.container,
+        namespace=known.namespace,
+        pod=known.pod,
+        restart=known.restart,
+    )
+    assert found is not None
+    return replace(known, metadata=found)
 
 
 @pytest.mark.parametrize("shown", [False, True], ids=["off", "on"])
