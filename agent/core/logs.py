@@ -13,6 +13,9 @@ How a sighting finds its generation:
 3. else it is a new generation if it comes after everything that was recognised.  What comes before
    is a copy, or older than anything that a cursor still needs.
 
+Before the first look nothing is decided: what a checkpoint knows is neither there nor gone, and a
+route waits.
+
 Generations are numbered in chain order and numbers never change, so cursors compare.
 
 No I/O and no clock: `now` is in monotonic seconds.
@@ -76,8 +79,8 @@ class Chain:
         self.log = log
         self.generations = [from_row(row) for row in sorted(rows, key=lambda row: row.number)]
         self.next_number = self.generations[-1].number + 1 if self.generations else 0
-        #: Whether the last look saw any file of the family.
-        self.seen = False
+        #: Whether the last look saw any file of the family; None: nobody has looked.
+        self.seen: bool | None = None
         self._seed = seed
         self._grace_s = grace_s
         self._rebooted = rebooted
@@ -107,14 +110,14 @@ class Chain:
         """
         Whether no file is left and nothing will come.
         """
-        return not self.seen and all(generation.finished for generation in self.generations)
+        return self.seen is False and all(item.finished for item in self.generations)
 
     @property
     def settled(self) -> bool:
         """
         Whether time alone changes nothing.
         """
-        return all(
+        return self.seen is None or all(
             generation.finished or generation.state is State.LIVE for generation in self.generations
         )
 
@@ -232,6 +235,8 @@ class Chain:
         """
         Let time pass: renamed and deleted files that are quiet are finished, cut ones without a copy lost.
         """
+        if self.seen is None:
+            return
         for generation in self.generations:
             if generation.state not in (State.ROTATED, State.ABSENT, State.CUT):
                 continue

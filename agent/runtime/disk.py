@@ -50,15 +50,22 @@ class OsDisk:
     def list(directory: str) -> Listing:
         """
         Return the names in *directory* with their stat: links followed, dangling ones left out.
+
+        An entry that may not be looked at is left out, too; a directory of which none may is not listed.
         """
         found: Listing = []
+        denied: OSError | None = None
         with os.scandir(directory) as entries:
             for entry in entries:
                 try:
                     found.append((entry.name, entry.stat()))
                 except OSError as error:
-                    if error.errno not in _NOT_THERE and error.errno != errno.EACCES:
+                    if error.errno == errno.EACCES:
+                        denied = error
+                    elif error.errno not in _NOT_THERE:
                         raise
+        if denied is not None and not found:
+            raise denied
         return found
 
     @staticmethod

@@ -5,6 +5,9 @@ Correctness rests on rescans.  Events only say which directory to list now: a di
 (by its mtime) is listed every few seconds, all of them every minute or after an overflow.  An mtime
 has the clock tick's grain, so a directory that changed just before it was listed is listed again.
 
+A directory that cannot be listed, and a root that is not there (a volume that is yet to be
+mounted), tell nothing about the Logs in and below them: they are *blind* until they can be listed.
+
 Everything here may wait for a disk, and runs in the executor, one call at a time.  The files it opens
 to read their heads are handed on open: a pod can vanish within a second of its last write.
 """
@@ -24,7 +27,7 @@ from agent.sources.gunzip import size_hint
 from agent.sources.heads import Opened, head_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from agent.core.host import Disk, FileStat
     from agent.sources.globs import Globs, Places
@@ -75,6 +78,7 @@ class Scan:
     errors: list[tuple[str, OSError]] = field(default_factory=list)
     directories_new: list[str] = field(default_factory=list)
     directories_gone: list[str] = field(default_factory=list)
+    blind: frozenset[str] = frozenset()
 
 
 class Discovery:
@@ -87,6 +91,8 @@ class Discovery:
         self.globs = globs
         self.disk = disk
         self.directories: dict[str, Directory] = {}
+        #: Directories that could not be looked into when that was tried last.
+        self.blind: set[str] = set()
         #: Log keys by the directory that holds their files, and the name of the live file there.
         self.homes: dict[str, dict[str, str]] = {}
         #: Live files that are symbolic links to files elsewhere: key → (directory, name).
@@ -129,6 +135,7 @@ class Discovery:
         for home in homes if scope is Scope.ALL else homes - self.directories.keys():
             if home not in run.visited:
                 run.walk(home, frozenset(), 0)
+        scan.blind = frozenset(self.blind)
         return scan
 
     def _due(self, scope: Scope, dirty: set[str]) -> list[Directory]:
@@ -275,9 +282,13 @@ class _Run:
         except OSError as error:
             if error.errno not in _GONE:
                 self._scan.errors.append((path, error))
+                self._discovery.blind.add(path)
                 return False
             self._gone(path)
+            if path in self._discovery.globs.roots:
+                self._discovery.blind.add(path)
             return False
+        self._discovery.blind.discard(path)
         if path not in directories:
             directories[path] = directory
             self._scan.directories_new.append(path)
@@ -300,6 +311,9 @@ class _Run:
     def _gone(self, path: str) -> None:
         prefix = path.rstrip("/") + "/"
         discovery = self._discovery
+        discovery.blind -= {
+            item for item in discovery.blind if item == path or item.startswith(prefix)
+        }
         for known in [
             item for item in discovery.directories if item == path or item.startswith(prefix)
         ]:
@@ -374,12 +388,3 @@ def errno_name(error: OSError) -> str:
     Return the name that a metric shows for *error*.
     """
     return errno.errorcode.get(error.errno or 0, "UNKNOWN")
-
-
-def missing_roots(discovery: Discovery, globs: Globs) -> Iterator[str]:
-    """
-    Yield the roots that did not exist at the last scan.
-    """
-    for root in globs.roots:
-        if root not in discovery.directories:
-            yield root

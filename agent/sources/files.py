@@ -18,9 +18,9 @@ from agent.core import counters as metric
 from agent.core.generations import State
 from agent.core.kubelet_path import identity_seed
 from agent.core.logs import Chain
-from agent.sources.discovery import Discovery, Scan, Scope, errno_name, missing_roots
+from agent.sources.discovery import Discovery, Scan, Scope, errno_name
 from agent.sources.followed import FollowedLog, is_descriptor_limit
-from agent.sources.globs import Globs
+from agent.sources.globs import Globs, sees
 from agent.sources.reader import Reader
 from agent.sources.rescans import Rescans
 from agent.sources.settings import FilesSettings
@@ -76,7 +76,8 @@ class Files:
         self._by_watch: dict[str, str] = {}
         self._known: dict[str, Sighting] = {}
         self._rescans = Rescans(settings, host)
-        self._scanned = False
+        #: What the last scan could not look into; None before the first.
+        self._blind: frozenset[str] | None = None
 
     # -- what the runtime calls ---------------------------------------------------------------
 
@@ -153,6 +154,7 @@ class Files:
             # Gone while nobody looked: its chain says what was lost.
             if key not in self.logs and self._globs.may_match(key):
                 self._log(key).floors[route] = (cursor[0].generation, 0)
+        self._decide()
         for log in self.logs.values():
             reader.notify(log)
         return reader
@@ -253,16 +255,13 @@ class Files:
                 self._activate(self.logs[key])
 
     async def _scan(self, scope: Scope) -> None:
-        missing = next(missing_roots(self._discovery, self._globs), None)
-        dirty = self._rescans.begin(
-            scope, self.host.clock.monotonic(), root_missing=missing is not None
-        )
+        missing = self._blind is None or not self._blind.isdisjoint(self._globs.roots)
+        dirty = self._rescans.begin(scope, self.host.clock.monotonic(), root_missing=missing)
         scan = await self.host.run_blocking(self._look, scope, dirty)
         self._take(scan)
         self._rescans.watch_directories(scan.directories_new)
         for path in scan.directories_gone:
             self.host.watches.forget_directory(path)
-        self._scanned = True
 
     def _look(self, scope: Scope, dirty: set[str]) -> Scan:
         return self._discovery.scan(
@@ -283,8 +282,8 @@ class Files:
                 self._take_family(self.logs.get(key) or self._log(key), family, scan)
         for opened in scan.opened.values():
             self.host.disk.close(opened.fd)
-        if not self._scanned:
-            self._missing_logs()
+        self._blind = scan.blind
+        self._decide()
 
     def _take_family(self, log: FollowedLog, family: list[Sighting], scan: Scan) -> None:
         clock = self.host.clock
@@ -309,13 +308,15 @@ class Files:
         for sighting in log.sightings:
             self._known.pop(posixpath.join(log.home, sighting.name), None)
 
-    def _missing_logs(self) -> None:
+    def _decide(self) -> None:
         """
-        Let Logs that a checkpoint knows and no directory has be over.
+        Let Logs that a checkpoint knows and no directory has be over, once that can be known.
         """
+        if self._blind is None:
+            return
         now = self.host.clock.monotonic()
         for log in self.logs.values():
-            if not log.sightings:
+            if log.chain.seen is None and sees(self._blind, log.home):
                 log.chain.observe((), now=now, now_ns=0)
                 log.chain.settle(now)
                 self._notify(log)
@@ -329,13 +330,11 @@ class Files:
             rebooted=self._rebooted,
         )
         resource = self.resources.of(key)
-        existed = not self._scanned
+        existed = self._blind is None
         log = FollowedLog(key, chain=chain, resource=resource, existed=existed, routes=self._routes)
         self.logs[key] = log
         log.quiet_since = self.host.clock.monotonic()
         self._active[key] = log
-        if self._scanned and not log.sightings:
-            chain.settle(log.quiet_since)
         return log
 
     def _close_beyond_limit(self) -> None:
@@ -372,7 +371,7 @@ class Files:
         if self._active.pop(log.key, None) is None:
             return
         generations = log.chain.generations
-        if not generations or generations[-1].finished:
+        if not generations or generations[-1].finished or generations[-1].place is None:
             return
         path = log.path_of(generations[-1])
         if not self._rescans.watch_file(path):

@@ -11,7 +11,12 @@ No I/O.
 from __future__ import annotations
 
 import fnmatch
+import posixpath
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 #: (index of the pattern, index of the component that names in this directory are compared with).
 Places = frozenset[tuple[int, int]]
@@ -109,3 +114,15 @@ def _matches(pattern: list[re.Pattern[str] | None], path: list[str]) -> bool:
     if part is None:
         return any(_matches(pattern[1:], path[skip:]) for skip in range(len(path) + 1))
     return bool(path) and bool(part.match(path[0])) and _matches(pattern[1:], path[1:])
+
+
+def sees(blind: Collection[str], directory: str) -> bool:
+    """
+    Whether *directory* is neither blind nor below a directory that is.
+    """
+    while directory not in blind:
+        above = posixpath.dirname(directory)
+        if above == directory:
+            return True
+        directory = above
+    return False

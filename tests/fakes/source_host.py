@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from agent.core.batch import Loss, Segment
     from agent.core.checkpoint import GenerationRow
-    from agent.core.host import Watches
+    from agent.core.host import FileStat, Watches
     from agent.core.pods import Pods
     from agent.sources.gate import OnMissing
     from agent.sources.reader import Reader
@@ -64,10 +64,16 @@ class TestDisk(OsDisk):
     def __init__(self) -> None:
         super().__init__()
         self.fail_open: dict[str, int] = {}  # end of the path → errno
+        self.fail_list: dict[str, int] = {}
         self.open_max: int | None = None
         self.opened: set[int] = set()
         self.bytes_read = 0
         self.warm = True
+
+    def list(self, directory: str) -> list[tuple[str, FileStat]]:  # type: ignore[override]
+        if directory in self.fail_list:
+            raise OSError(self.fail_list[directory], "made to fail", directory)
+        return OsDisk.list(directory)
 
     def open(self, path: str) -> int:
         for end, number in self.fail_open.items():
