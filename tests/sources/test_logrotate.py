@@ -38,6 +38,32 @@ async def test_copytruncate_reads_the_rest_from_the_copy(
     source.close()
 
 
+async def test_many_copies_between_two_reads(raw_settings: FilesSettings, app_log: Path) -> None:
+    """
+    A route that stands still while the file is copied and cut again and again reads every copy, in order.
+    """
+    append(app_log, b"start\n")
+    source = Source(raw_settings)
+    route = await source.start()
+    await source.settle(1)
+    expected = [b"start"]
+    for number in range(6):
+        lines = [b"%d before" % number, b"%d last" % number]
+        append(app_log, b"\n".join(lines) + b"\n")
+        await source.files.tick()
+        app_log.with_name(f"app.log-20261122-{number:06d}").write_bytes(app_log.read_bytes())
+        os.truncate(app_log, 0)
+        append(app_log, b"%d after\n" % number)
+        source.host.watches.pending.append((str(app_log.parent), None))
+        await source.files.tick()
+        expected += [*lines, b"%d after" % number]
+    await route.read_all()
+    await source.settle(7)
+    assert route.texts(app_log) == expected
+    assert not route.losses
+    source.close()
+
+
 async def test_truncation_without_copy_is_a_loss(
     raw_settings: FilesSettings, app_log: Path
 ) -> None:
