@@ -53,6 +53,8 @@ async def run_agent(config: Config, own_log: OwnLog) -> int:
     host = SystemHost(own_log)
     clock = host.clock
     async with StateLock(config.state_dir, wait_s=config.lock_wait_s, tell=host.tell, clock=clock):
+        # Before this a signal just ends the process: nothing of the state was touched.
+        asked = _asked_by_signal()
         store = await SqliteStore.open(
             config.state_dir,
             now_ns=clock.now_ns,
@@ -70,7 +72,7 @@ async def run_agent(config: Config, own_log: OwnLog) -> int:
                 tell=host.tell,
             ):
                 own_log.tell("started", f"following logs for {len(config.routes)} routes")
-                await _until_drained(agent, config.drain_timeout_s, host)
+                await _until_drained(agent, asked, config.drain_timeout_s, host)
         finally:
             await store.close()
             host.close()
@@ -79,23 +81,35 @@ async def run_agent(config: Config, own_log: OwnLog) -> int:
     return 0
 
 
-async def _until_drained(agent: Agent, drain_timeout_s: float, host: SystemHost) -> None:
+def _asked_by_signal() -> asyncio.Event:
+    """
+    Return the event that SIGTERM or SIGINT sets; a second signal ends the process at once.
+    """
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
 
     def on_signal(number: int) -> None:
         if asked.is_set():
-            # A second signal: the operator does not want to wait.  Nothing undelivered is committed.
+            # The operator does not want to wait.  Nothing undelivered is committed.
             os._exit(128 + number)
         asked.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
+    return asked
+
+
+async def _until_drained(
+    agent: Agent, asked: asyncio.Event, drain_timeout_s: float, host: SystemHost
+) -> None:
     running = asyncio.ensure_future(agent.run())
     stopping = asyncio.ensure_future(asked.wait())
     await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
     if not running.done():
         host.tell("draining", f"stopping: draining for at most {drain_timeout_s:g} s")
-        await agent.drain(drain_timeout_s)
+        # A start that fails meanwhile is never up to be drained.
+        draining = asyncio.ensure_future(agent.drain(drain_timeout_s))
+        await asyncio.wait((running, draining), return_when=asyncio.FIRST_COMPLETED)
+        draining.cancel()
     stopping.cancel()
     await running
