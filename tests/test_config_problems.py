@@ -256,4 +256,4 @@ def test_real_components_say_the_key() -> None:
         "routes[3].sink.stream",
     ]
     assert "did you mean {pod}?" in found[0]
-    assert "expected s3://bucket/prefix or file:///directory" in found[2]
+    assert "expected s3://bucket/prefix (a bucket has 3 to 63" in found[2]

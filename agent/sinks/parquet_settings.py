@@ -119,7 +119,7 @@ class ParquetSettings(AwsSettings):
         """
         if not _URL.fullmatch(self.url):
             raise ValueError(
-                f"url: got {self.url!r}, expected s3://bucket/prefix or file:///directory"
+                f"url: got {self.url!r}, expected s3://bucket/prefix (a bucket has 3 to 63 of a-z, 0-9, . and -) or file:///directory"
             )
         try:
             Template(self.prefix)
