@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 LEAK_GRACE_S = float(os.environ.get("TAILRACE_LEAK_GRACE_S", "2"))
 #: A socket's state in /proc/net/tcp: listening.
 TCP_LISTEN = "0A"
+#: Aborted TLS transports of asyncio's own loop leave sockets open in CPython 3.11.2 (Debian 12), and do not in
+#: 3.11.7.  The agent runs on uvloop, whose TLS is its own.
+ASYNCIO_TLS_SOUND = (3, 11, 7)
 
 
 def _debug_loop() -> asyncio.AbstractEventLoop:
@@ -52,8 +56,13 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """
-    Leave out what is marked slow, unless somebody asked for it.
+    Leave out what is marked slow, unless somebody asked for it, and what CPython cannot do.
     """
+    if sys.version_info < ASYNCIO_TLS_SOUND:
+        leaks = pytest.mark.skip(reason="asyncio's own TLS leaves sockets open in this CPython")
+        for item in items:
+            if item.get_closest_marker("tls") and "[debug" in item.name:
+                item.add_marker(leaks)
     if os.environ.get("TAILRACE_SLOW") or config.getoption("-m") == "slow":
         return
     skip = pytest.mark.skip(reason="slow: set TAILRACE_SLOW=1")

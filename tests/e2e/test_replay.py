@@ -7,6 +7,7 @@ from __future__ import annotations
 import gzip
 import json
 import signal
+import urllib.request
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -184,7 +185,11 @@ def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
+    url = f"http://{host}:{port}"
+    # What moto holds belongs to the process, and other tests of this worker may have filled it.
+    reset = urllib.request.Request(f"{url}/moto-api/reset", method="POST")
+    urllib.request.urlopen(reset, timeout=5).close()
+    yield url
     server.stop()
 
 

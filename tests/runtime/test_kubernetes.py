@@ -15,6 +15,8 @@ from tests.fakes.kube_api import FakeKubeApi
 from tests.fakes.kube_certificates import Authority
 from tests.runtime.kube_kit import NODE, World, namespace, pod, until
 
+pytestmark = pytest.mark.tls
+
 
 @pytest.fixture
 async def world(tmp_path):

@@ -23,6 +23,7 @@ from tests.fakes.kube_api import FakeKubeApi
 from tests.fakes.kube_certificates import Authority
 from tests.runtime.kube_kit import World, until
 
+pytestmark = pytest.mark.tls
 IN_CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.100.0.1", "KUBERNETES_SERVICE_PORT": "443"}
 
 
