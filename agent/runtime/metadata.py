@@ -5,12 +5,14 @@ What the agent knows about containers beyond their paths: the API server's view,
 from __future__ import annotations
 
 import os
+from glob import escape
 from typing import TYPE_CHECKING
 
 from agent.core.errors import StopError
 from agent.core.pod_facts import Wanted
 from agent.core.pods import Pods
 from agent.core.select import Select
+from agent.core.templates import Template
 from agent.runtime.kubernetes_config import find_access
 
 if TYPE_CHECKING:
@@ -23,19 +25,38 @@ if TYPE_CHECKING:
     from agent.sources.resources import Resources
 
 
+#: Settings of sinks that are templates.
+TEMPLATES = ("group", "stream", "prefix")
+
+
 def wanted_of(config: Config) -> Wanted:
     """
     Return what of pods and namespaces the routes of *config* use.
     """
     selects = [Select(route.select) for route in config.routes]
     return Wanted(
-        labels=config.kubernetes.labels,
-        annotations=config.kubernetes.annotations,
-        namespace_labels=config.kubernetes.namespace_labels,
+        labels=config.kubernetes.labels + _named(config, "labels"),
+        annotations=config.kubernetes.annotations + _named(config, "annotations"),
+        namespace_labels=config.kubernetes.namespace_labels + _named(config, "namespace_labels"),
         deciding_labels=frozenset().union(*(select.label_keys for select in selects)),
         deciding_annotations=tuple(
             prefix for select in selects for prefix in select.annotation_prefixes
         ),
+    )
+
+
+def _named(config: Config, field: str) -> tuple[str, ...]:
+    """
+    Return the keys of *field* that templates of the routes' sinks name, as globs of themselves.
+    """
+    texts = [
+        text
+        for route in config.routes
+        for name in TEMPLATES
+        if (text := getattr(route.sink, name, ""))
+    ]
+    return tuple(
+        sorted({escape(key) for text in texts for key in Template(text).keys(field)})
     )
 
 

@@ -26,7 +26,7 @@ def sink_identity(settings: Any) -> str:
         case "cloudwatch":
             return f"cloudwatch {settings.region} {settings.endpoint_url} {settings.group}"
         case "parquet":
-            return f"parquet {settings.endpoint_url} {settings.url}"
+            return f"parquet {settings.endpoint_url} {settings.url} {settings.prefix}".rstrip()
         case kind:
             return str(kind)
 
