@@ -105,15 +105,18 @@ class FollowedLog:
         Take in a complete view of the family.
         """
         # An open file that was renamed just after it grew is recognised by its first line in its gz,
-        # and a gz ends the growth.  One that still is live is left to the matching: a copy may hold
-        # what came before (_make_way).
+        # and a gz ends the growth; one that was cut first has that line in its copy alone.  One that
+        # still is live is left to the matching: a copy may hold what came before (_make_way).
         live = {sighting.key for sighting in sightings if sighting.parts.is_live}
         for generation in self.chain.generations:
             opened = self.opened.get(generation.key)
             if opened is None or generation.key in live or opened.compressed or generation.finished:
                 continue
             size = disk.fstat(opened.fd).st_size
-            if size > generation.available:
+            same = not generation.head or self.has_head(opened.fd, generation, disk)
+            if size < generation.available or not same:
+                self.chain.overwritten(generation, now=now)
+            elif size > generation.available:
                 self.grew(generation, size, disk, now=now)
         # The scan ran in another thread, a while ago: of what is open, the descriptor knows better.
         fresh = [self._fresh(sighting, disk) for sighting in sightings]

@@ -4,6 +4,7 @@ The files source over what applications and logrotate do: truncation, copies, nu
 
 from __future__ import annotations
 
+import gzip
 import os
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,32 @@ async def test_many_copies_between_two_reads(raw_settings: FilesSettings, app_lo
     await route.read_all()
     await source.settle(7)
     assert route.texts(app_log) == expected
+    assert not route.losses
+    source.close()
+
+
+async def test_cut_file_without_a_name_is_not_its_compressed_copy(
+    raw_settings: FilesSettings, app_log: Path
+) -> None:
+    """
+    What was copied, cut, compressed and removed between two looks is read from the gz at the next.
+    """
+    append(app_log, b"one\n")
+    source = Source(raw_settings)
+    route = await source.start()
+    await source.settle(1)
+    append(app_log, b"two\n")
+    await source.files.tick()
+    data = app_log.read_bytes()
+    app_log.with_name("app.log.2.gz").write_bytes(gzip.compress(data))
+    os.truncate(app_log, 0)
+    app_log.unlink()
+    append(app_log, b"three\n")
+    await source.files.scan()
+    first = source.files.logs[str(app_log)].chain.generations[0]
+    assert first.key == first.place.key  # type: ignore[union-attr]
+    await source.settle(7)
+    assert route.texts(app_log) == [b"one", b"two", b"three"]
     assert not route.losses
     source.close()
 
