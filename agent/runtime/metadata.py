@@ -55,9 +55,7 @@ def _named(config: Config, field: str) -> tuple[str, ...]:
         for name in TEMPLATES
         if (text := getattr(route.sink, name, ""))
     ]
-    return tuple(
-        sorted({escape(key) for text in texts for key in Template(text).keys(field)})
-    )
+    return tuple(sorted({escape(key) for text in texts for key in Template(text).keys(field)}))
 
 
 def open_kubernetes(config: Config, *, host: Host, counters: Counters) -> Kubernetes | None:
