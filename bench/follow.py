@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -167,13 +168,18 @@ def measure(options: argparse.Namespace, directory: str) -> dict[str, float]:
         config = paths.tailrace_config(
             options.path, endpoints, directory=directory, pattern=pattern, admin=admin
         )
-        log = os.path.join(directory, "agent.log")
-        with running(
+        start = functools.partial(
+            running,
             paths.tailrace_run(config),
             AGENT_CORE,
-            log=log,
+            log=os.path.join(directory, "agent.log"),
             environment=paths.environment(endpoints),
-        ) as pid:
+        )
+        if options.restart:
+            with start():
+                wait_ready(admin)
+                time.sleep(options.warm_up)
+        with start() as pid:
             wait_ready(admin)
             with subprocess.Popen(
                 pinned([*writer_command, *files], SERVER_CORE), stdout=subprocess.PIPE
@@ -191,6 +197,11 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0])
     parser.add_argument("--files", type=int, default=100)
     parser.add_argument("--idle-files", type=int, default=0)
+    parser.add_argument(
+        "--restart",
+        action="store_true",
+        help="let one agent deliver what is there, and measure the next one",
+    )
     parser.add_argument("--rate", type=float, default=100, help="lines a second and file")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--warm-up", type=float, default=5)
