@@ -33,7 +33,7 @@ from agent.sinks.cloudwatch_destinations import (
     new_destination,
 )
 from agent.sinks.cloudwatch_names import Names
-from agent.sinks.cloudwatch_outcomes import Outcomes, Sayings
+from agent.sinks.cloudwatch_outcomes import CloudWatchSayings, Outcomes
 from agent.sinks.cloudwatch_payloads import Encoder
 from agent.sinks.cloudwatch_requests import PUT, Action, Answer, headers_for, understand
 from agent.sinks.cloudwatch_settings import CloudWatchSettings
@@ -94,7 +94,7 @@ class CloudWatchSink(Sink):
         self._clock = clock
         self._tasks = tasks
         self._counters = counters
-        self._sayings = Sayings(route=route, clock=clock, tell=tell)
+        self._sayings = CloudWatchSayings(route=route, clock=clock, tell=tell)
         self._outcomes = Outcomes(
             route=route, resolve=resolve, counters=counters, share=share, sayings=self._sayings
         )

@@ -16,13 +16,14 @@ group that takes no events), and then nobody may call its lines lost.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.core import counters as metric
 from agent.core.batch import LossReason
 from agent.core.templates import UNKNOWN
 from agent.sinks.cloudwatch_payloads import Payload, halves_of, losses_of
 from agent.sinks.cloudwatch_requests import Action, Answer
+from agent.sinks.sayings import Sayings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 #: So many rows refused one by one, and none taken: it may be the destination that refuses.
 REFUSED_ALONE_MAX = 8
-TELL_EVERY_S = 60.0
 
 #: Own log lines: (event, what to do).
 SAYINGS: dict[Action, tuple[str, str]] = {
@@ -63,16 +63,13 @@ SAYINGS: dict[Action, tuple[str, str]] = {
 }
 
 
-class Sayings:
+class CloudWatchSayings(Sayings):
     """
-    Tailrace's own log lines about this sink: each event once a minute.
+    Tailrace's own log lines about this sink.
     """
 
     def __init__(self, *, route: str, clock: Clock, tell: Callable[..., None]) -> None:
-        self._route = route
-        self._clock = clock
-        self._tell = tell
-        self._told: dict[str, float] = {}
+        super().__init__(route=route, clock=clock, tell=tell)
         self._absent: set[tuple[str, str]] = set()
 
     def absent(self, setting: str, variable: str, resource: Resource) -> None:
@@ -100,15 +97,6 @@ class Sayings:
         hint = hint.format(operation=operation, group=destination.group)
         self.say(event, f"{text}; {hint}", code=answer.code, group=destination.group)
 
-    def say(self, event: str, text: str, **fields: Any) -> None:
-        """
-        Say *text*, unless *event* was said within the last minute.
-        """
-        now = self._clock.monotonic()
-        if now - self._told.get(event, float("-inf")) >= TELL_EVERY_S:
-            self._told[event] = now
-            self._tell(event, text, level="warning", route=self._route, **fields)
-
 
 class Outcomes:
     """
@@ -116,7 +104,13 @@ class Outcomes:
     """
 
     def __init__(
-        self, *, route: str, resolve: Resolve, counters: Counters, share: Share, sayings: Sayings
+        self,
+        *,
+        route: str,
+        resolve: Resolve,
+        counters: Counters,
+        share: Share,
+        sayings: CloudWatchSayings,
     ) -> None:
         self._route = route
         self._resolve = resolve

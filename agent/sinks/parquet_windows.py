@@ -29,6 +29,7 @@ from agent.core.retry import Backoff
 from agent.sinks.parquet_manifest import MANIFEST_NAME, SPEC_NAME, SealManifest, SealSpec
 from agent.sinks.parquet_recovery import losses_of, remove_file, remove_tree
 from agent.sinks.parquet_upload import Upload, wait_after
+from agent.sinks.sayings import Sayings
 
 if TYPE_CHECKING:
     from agent.core.checkpoint import Store, Window
@@ -94,6 +95,7 @@ class SealedWindows:
         self._counters = counters
         self._objects = objects
         self._changes = changes
+        self._sayings = Sayings(route=paths.route, clock=host.clock, tell=host.tell)
         self._windows: dict[int, Window] = {}
         self._uploading: set[tuple[int, int]] = set()
         self._resumed: set[int] = set()
@@ -330,7 +332,8 @@ class SealedWindows:
         route = self._paths.route
         self._counters.add(metric.RETRIES, 1, route, error.code or what)
         level = "error" if error.slow else "warning"
-        self._host.tell(event, f"{error}; trying again, nothing is lost", level=level, route=route)
+        text = f"{error}; trying again, nothing is lost"
+        self._sayings.say(event, text, cause=error.code, level=level)
 
     def _tell_damage(self, number: int, count: int) -> None:
         self._host.tell(
