@@ -65,6 +65,9 @@ class Disk(Protocol):
     def resolve(self, path: str) -> str:
         """*path* without symbolic links, as far as it exists."""
 
+    def link_target(self, path: str) -> str:
+        """Where the symbolic link *path* leads, one step; *path* itself where it is none."""
+
     def open(self, path: str) -> int:
         """A read-only descriptor (O_CLOEXEC | O_NONBLOCK | O_NOATIME where allowed)."""
 

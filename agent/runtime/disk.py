@@ -75,6 +75,16 @@ class OsDisk:
         """
         return os.path.realpath(path)
 
+    @staticmethod
+    def link_target(path: str) -> str:
+        """
+        Return where the symbolic link *path* leads, one step; *path* itself where it is none.
+        """
+        try:
+            return os.path.join(os.path.dirname(path), os.readlink(path))
+        except OSError:
+            return path
+
     def open(self, path: str) -> int:
         """
         Return a read-only descriptor; EMFILE where only those are left that others need.

@@ -329,7 +329,7 @@ class Files:
             grace_s=self.settings.rotate_grace_s,
             rebooted=self._rebooted,
         )
-        resource = self.resources.of(key)
+        resource = self.resources.of(key, self.host.disk.link_target(key))  # disk
         existed = self._blind is None
         log = FollowedLog(key, chain=chain, resource=resource, existed=existed, routes=self._routes)
         self.logs[key] = log

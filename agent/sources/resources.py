@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from agent.core.kubelet_path import resource_of
+from agent.core.kubelet_path import path_facts, resource_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,12 +34,19 @@ class Resources:
     #: None where nobody asks an API server.
     pods: Pods | None = None
 
-    def of(self, key: str) -> Resource:
+    def of(self, key: str, target: str) -> Resource:
         """
-        Return the Resource of the Log *key*, by its path and the node alone.
+        Return the Resource of the Log *key*, by its path, *target* where that is a link, and the node.
         """
+        resource = resource_of(key, cluster=self.cluster, node=self.node)
+        if not resource.pod_uid:
+            # The kubelet's links have no uid in their name; what they lead to has.
+            facts = path_facts(target)
+            same = (facts.namespace, facts.pod, facts.container)
+            if facts.pod_uid and same == (resource.namespace, resource.pod, resource.container):
+                resource = replace(resource, pod_uid=facts.pod_uid, restart=facts.restart)
         return replace(
-            resource_of(key, cluster=self.cluster, node=self.node),
+            resource,
             region=self.region,
             zone=self.zone,
             instance_id=self.instance_id,

@@ -13,12 +13,14 @@ from agent.core.cursor import resume_place
 from agent.core.pod_facts import Wanted
 from agent.core.pods import Pods
 from agent.core.select import SelectSettings
+from agent.sources.files import FilesSettings
 from tests.core.pods_kit import pod, status
 from tests.fakes.source_host import Source
 from tests.sources.conftest import UID
 
 if TYPE_CHECKING:
-    from agent.sources.files import FilesSettings
+    from pathlib import Path
+
     from tests.fakes.kubelet import Container
 
 DECIDING = Wanted(
@@ -73,6 +75,52 @@ async def test_reading_waits_until_the_pod_is_known(
     await source.settle(1)
     assert route.texts(container.path) == container.written
     assert route.segments[0].resource.labels == (("app", "web"),)
+    source.close()
+
+
+@pytest.mark.parametrize("docker", [False, True])
+async def test_a_link_of_the_kubelet_is_known_by_what_it_leads_to(
+    docker: bool, tmp_path: Path, container: Container
+) -> None:
+    """
+    As in /var/log/containers: no uid in the name; with dockerd its target is one more link.
+    """
+    link = tmp_path / "containers" / f"cart-0_shop_app-{'ab' * 32}.log"
+    link.parent.mkdir()
+    link.symlink_to(container.path)
+    if docker:
+        files = tmp_path / "docker"
+        files.mkdir()
+        container.path.rename(files / "json.log")
+        container.path.symlink_to(files / "json.log")
+    container.lines(3)
+    pods = Pods()
+    known(pods, metadata__labels={"app": "web"})
+    source = Source(FilesSettings(paths=(f"{link.parent}/*.log",)), pods=pods)
+    route = await source.start()
+    await source.settle(1)
+    assert route.texts(link) == container.written
+    resource = route.segments[0].resource
+    assert (resource.path, resource.pod_uid, resource.restart) == (str(link), UID, "0")
+    assert resource.labels == (("app", "web"),)
+    source.close()
+
+
+async def test_a_link_that_leads_to_another_pod_gives_no_metadata(
+    tmp_path: Path, container: Container
+) -> None:
+    """
+    Its name and its target disagree: the lines are delivered with what the name says.
+    """
+    link = tmp_path / f"cart-1_shop_app-{'ab' * 32}.log"
+    link.symlink_to(container.path)
+    container.lines(1)
+    source = Source(FilesSettings(paths=(f"{tmp_path}/*.log",)), pods=Pods())
+    route = await source.start()
+    await source.settle(6)
+    assert route.texts(link) == container.written
+    resource = route.segments[0].resource
+    assert (resource.pod, resource.pod_uid, resource.metadata) == ("cart-1", "", None)
     source.close()
 
 
