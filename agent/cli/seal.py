@@ -32,6 +32,7 @@ import pyarrow.parquet as pq
 
 from agent.cli.seal_rows import SCHEMA, Piece, pieces, table
 from agent.core.errors import StopError
+from agent.runtime.state_disk import OsStateDisk
 from agent.sinks.parquet_manifest import (
     MANIFEST_NAME,
     ObjectNames,
@@ -41,7 +42,6 @@ from agent.sinks.parquet_manifest import (
     damage_of,
 )
 from agent.sinks.parquet_schema import COLUMNS, ColumnType, Encoding
-from agent.sinks.parquet_staging import sync_directory
 from agent.sinks.staging import block_bytes, scan
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
 #: Open Parquet files: each holds a descriptor and the metadata of its row groups.
 PARTITIONS_OPEN_MAX = 64
+_DISK = OsStateDisk()
 
 _DICTIONARY_COLUMNS = [
     *(
@@ -196,7 +197,7 @@ def _seal(spec: SealSpec) -> SealManifest:
     _clear(spec.directory)
     damage: list[Damage] = []
     ranges: list[tuple[str, int, int]] = []
-    for scanned in scan(spec.staging_path, spec.staging_length, decode=False):
+    for scanned in scan(_DISK, spec.staging_path, spec.staging_length, decode=False):
         if scanned.header is not None:
             ranges += [(item.file_id, item.start, item.stop) for item in scanned.header.segments]
         if scanned.data is None:
@@ -241,7 +242,7 @@ def _blocks(spec: SealSpec) -> Iterator[tuple[StagedResource, StagedSegment, byt
     """
     Yield every whole segment with a copy of its block, so that a frame's memory ends with the frame.
     """
-    for scanned in scan(spec.staging_path, spec.staging_length):
+    for scanned in scan(_DISK, spec.staging_path, spec.staging_length):
         if scanned.header is None or scanned.data is None:
             continue
         start = 0
@@ -276,7 +277,7 @@ def _sync_directories(directory: str, objects: list[SealedObject]) -> None:
         parent for item in objects for parent in (root / item.key).parents if root in parent.parents
     }
     for path in sorted(above):
-        sync_directory(str(path))
+        _DISK.sync_directory(str(path))
 
 
 def _write_manifest(directory: Path, encoded: bytes) -> None:
@@ -286,7 +287,7 @@ def _write_manifest(directory: Path, encoded: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(directory / MANIFEST_NAME)
-    sync_directory(str(directory))
+    _DISK.sync_directory(str(directory))
 
 
 def _order(piece: Piece) -> tuple[str, str, str, str, int, int, int]:

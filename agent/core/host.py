@@ -82,6 +82,43 @@ class Disk(Protocol):
     def close(self, fd: int) -> None: ...
 
 
+class StateDisk(Protocol):
+    """
+    What sinks keep on disk: the state directory, and a directory that is a destination.
+
+    Every call may wait for a disk, so it is made through `run_blocking`; OSError as it comes.  Nothing is
+    durable before `sync`, and no name before `sync_directory` of the directory that it is in.
+    """
+
+    def open(self, path: str) -> int:
+        """A descriptor to read and to write; the file is created where there is none."""
+
+    def open_read(self, path: str) -> int: ...
+    def size(self, fd: int) -> int: ...
+    def pread(self, fd: int, length: int, offset: int) -> bytes: ...
+    def pwrite(self, fd: int, data: bytes | memoryview, offset: int) -> int: ...
+    def truncate(self, fd: int, length: int) -> None: ...
+    def sync(self, fd: int) -> None:
+        """Make content and length durable."""
+
+    def close(self, fd: int) -> None: ...
+    def exists(self, path: str) -> bool: ...
+    def list(self, directory: str) -> list[tuple[str, bool]]:
+        """Names in *directory*, and whether each is a directory itself."""
+
+    def make_directory(self, path: str) -> None: ...
+    def sync_directory(self, path: str) -> None:
+        """Make the names in the directory *path* durable."""
+
+    def link(self, path: str, target: str) -> None:
+        """Give the file *path* the name *target* as well; FileExistsError where that is taken."""
+
+    def rename(self, path: str, target: str) -> None: ...
+    def unlink(self, path: str) -> None: ...
+    def remove_tree(self, path: str) -> None:
+        """Remove the directory *path*, which somebody else may be removing, too."""
+
+
 class Watches(Protocol):
     """
     inotify: directories for create, move and delete; files once for the next write.
@@ -162,6 +199,7 @@ class Host(Protocol):
 
     clock: Clock
     disk: Disk
+    state_disk: StateDisk
     watches: Watches
 
     def tell(self, event: str, text: str, /, *, level: str = "info", **fields: object) -> None:

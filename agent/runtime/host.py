@@ -1,7 +1,8 @@
 """
 The real outside world: clock, disk, inotify, executor, child processes, own log lines.
 
-The only place besides `disk.py`, `watches.py`, `store.py`, `aws.py` and `admin.py` that touches any of it.
+The only place that touches any of it, besides `disk.py`, `state_disk.py`, `watches.py`, `store.py`, `aws.py` and
+`admin.py`.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import agent
 from agent.runtime.disk import OsDisk
+from agent.runtime.state_disk import OsStateDisk
 from agent.runtime.watches import InotifyWatches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from agent.core.host import Clock, Disk, Watches
+    from agent.core.host import Clock, Disk, StateDisk, Watches
     from agent.runtime.own_log import OwnLog
 
 T = TypeVar("T")
@@ -58,6 +60,7 @@ class SystemHost:
     def __init__(self, own_log: OwnLog) -> None:
         self.clock: Clock = SystemClock()
         self.disk: Disk = OsDisk()
+        self.state_disk: StateDisk = OsStateDisk()
         self._inotify = InotifyWatches()
         self.watches: Watches = self._inotify
         self.tell = own_log.tell

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from agent.core.budget import Share
     from agent.core.checkpoint import RouteState, Store
     from agent.core.counters import Counters
-    from agent.core.host import AwsClient, Host, Tasks
+    from agent.core.host import AwsClient, Host, StateDisk, Tasks
     from agent.sinks.parquet_settings import ParquetSettings
     from agent.sinks.protocol import Resolve
     from agent.sinks.staging import Frame
@@ -345,7 +345,7 @@ class ParquetSink(Sink):
                 await self._store.commit(change)
             except RetryError as error:
                 failed: RetryError | None = error
-                await self._host.run_blocking(_discard, new)
+                await self._host.run_blocking(_discard, self._host.state_disk, new)
             else:
                 failed = None
                 self._file = new
@@ -387,14 +387,14 @@ class ParquetSink(Sink):
         self._counters.set(metric.STAGED_BYTES, staged_bytes, self._route)
 
     def _staging_file(self, window: int, length: int, created_ns: int) -> StagingFile:
-        path = self._paths.staging(window)
-        return StagingFile(path, window=window, length=length, created_ns=created_ns)
+        path, disk = self._paths.staging(window), self._host.state_disk
+        return StagingFile(path, disk=disk, window=window, length=length, created_ns=created_ns)
 
 
 def _number(window: Window) -> int:
     return window.number
 
 
-def _discard(file: StagingFile) -> None:
+def _discard(disk: StateDisk, file: StagingFile) -> None:
     file.close()
-    remove_file(file.path)
+    remove_file(disk, file.path)

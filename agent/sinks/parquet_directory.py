@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from typing import TYPE_CHECKING
 
 from agent.core.errors import RetryError
-from agent.sinks.parquet_staging import make_directories, sync_directory
+from agent.sinks.parquet_staging import make_directories, write_all
 
 if TYPE_CHECKING:
-    from agent.core.host import Host
+    from agent.core.host import Host, StateDisk
     from agent.sinks.parquet_upload import Upload
 
+COPY_BYTES = 1 << 20
 #: Answers to link(2) of file systems that cannot do it, or of another file system.
 _LINK_REFUSED = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
@@ -37,7 +37,9 @@ class DirectoryStore:
         """
         target = os.path.join(self._directory, upload.key)
         try:
-            return await self._host.run_blocking(_put_file, upload.path, target)
+            return await self._host.run_blocking(
+                _put_file, self._host.state_disk, upload.path, target
+            )
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -48,48 +50,62 @@ class DirectoryStore:
             ) from error
 
 
-def _put_file(path: str, target: str) -> bool:
+def _put_file(disk: StateDisk, path: str, target: str) -> bool:
     """
     Make *path* visible as *target*; returns whether it was not there.
     """
     directory = os.path.dirname(target)
-    make_directories(directory)
+    make_directories(disk, directory)
     try:
         # The sealed file is durable and never changes: where both are on one file system, a second
         # name for it is the whole upload.
-        os.link(path, target)
+        disk.link(path, target)
     except FileExistsError:
         return False
     except OSError as error:
         if error.errno not in _LINK_REFUSED:
             raise
-        return _copy_file(path, target)
-    sync_directory(directory)
+        return _copy_file(disk, path, target)
+    disk.sync_directory(directory)
     return True
 
 
-def _copy_file(path: str, target: str) -> bool:
+def _copy_file(disk: StateDisk, path: str, target: str) -> bool:
     directory, name = os.path.split(target)
     # Names that begin with a dot are invisible to Athena and to Hive readers.
     temporary = os.path.join(directory, f".{name}.tmp")
-    with open(path, "rb") as source, open(temporary, "wb") as copy:
-        shutil.copyfileobj(source, copy, 1 << 20)
-        copy.flush()
-        os.fsync(copy.fileno())
+    _copy(disk, path, temporary)
     new = True
     try:
-        os.link(temporary, target)
+        disk.link(temporary, target)
     except FileExistsError:
         new = False
     except OSError as error:
         if error.errno not in _LINK_REFUSED:
             raise
         # No hard links here.  Nobody else writes this name, so looking first is enough.
-        new = not os.path.exists(target)
+        new = not disk.exists(target)
         if new:
-            os.rename(temporary, target)
-            sync_directory(directory)
+            disk.rename(temporary, target)
+            disk.sync_directory(directory)
             return True
-    os.unlink(temporary)
-    sync_directory(directory)
+    disk.unlink(temporary)
+    disk.sync_directory(directory)
     return new
+
+
+def _copy(disk: StateDisk, path: str, target: str) -> None:
+    source = disk.open_read(path)
+    try:
+        copy = disk.open(target)
+        try:
+            disk.truncate(copy, 0)
+            position = 0
+            while piece := disk.pread(source, COPY_BYTES, position):
+                write_all(disk, copy, piece, position)
+                position += len(piece)
+            disk.sync(copy)
+        finally:
+            disk.close(copy)
+    finally:
+        disk.close(source)

@@ -17,7 +17,6 @@ Paths below the state directory:
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,13 +24,13 @@ from agent.core import counters as metric
 from agent.core.batch import Loss, LossReason
 from agent.core.checkpoint import SinkRows, Transaction
 from agent.sinks.parquet_manifest import Damage, damage_of
-from agent.sinks.parquet_staging import make_directories, sync_directory
+from agent.sinks.parquet_staging import make_directories, read_range, write_all
 from agent.sinks.staging import FILE_HEAD, encode_file_head, read_created_ns, scan
 
 if TYPE_CHECKING:
     from agent.core.checkpoint import RouteState, Store
     from agent.core.counters import Counters
-    from agent.core.host import Host
+    from agent.core.host import Host, StateDisk
 
 
 class StagingPaths(NamedTuple):
@@ -81,7 +80,7 @@ async def recover(
     Bring the directories to what *state* says, and record what is lost.
     """
     now_ns = host.clock.now_ns()
-    found = await host.run_blocking(_recover, paths, state, now_ns)
+    found = await host.run_blocking(_recover, host.state_disk, paths, state, now_ns)
     if not found.damage:
         return found
     damaged = found.window - 1
@@ -98,16 +97,16 @@ async def recover(
         level="error",
         route=paths.route,
     )
-    await host.run_blocking(remove_file, paths.staging(damaged))
+    await host.run_blocking(remove_file, host.state_disk, paths.staging(damaged))
     return found
 
 
-def remove_file(path: str) -> None:
+def remove_file(disk: StateDisk, path: str) -> None:
     """
     Remove *path* if it is there.
     """
     with suppress(FileNotFoundError):
-        os.unlink(path)
+        disk.unlink(path)
 
 
 def losses_of(damage: list[Damage], *, window: int) -> list[Loss]:
@@ -134,7 +133,7 @@ def losses_of(damage: list[Damage], *, window: int) -> list[Loss]:
     ]
 
 
-def _recover(paths: StagingPaths, state: RouteState, now_ns: int) -> Recovered:
+def _recover(disk: StateDisk, paths: StagingPaths, state: RouteState, now_ns: int) -> Recovered:
     numbers = [window.number for window in state.windows]
     window = state.sink.window if state.sink is not None else max(numbers, default=-1) + 1
     length = state.sink.staging_length if state.sink is not None else 0
@@ -142,73 +141,70 @@ def _recover(paths: StagingPaths, state: RouteState, now_ns: int) -> Recovered:
     if length:
         kept.add(paths.staging(window))
     for directory in (paths.staging_directory, paths.sealed_directory):
-        make_directories(directory)
-    _remove_others(paths.staging_directory, kept)
-    _remove_others(paths.sealed_directory, {paths.sealed(number) for number in numbers})
+        make_directories(disk, directory)
+    _remove_others(disk, paths.staging_directory, kept)
+    _remove_others(disk, paths.sealed_directory, {paths.sealed(number) for number in numbers})
     if not length:
         return Recovered(window, 0, now_ns, [])
-    return _recover_open(paths, window, length, now_ns)
+    return _recover_open(disk, paths, window, length, now_ns)
 
 
-def _recover_open(paths: StagingPaths, window: int, length: int, now_ns: int) -> Recovered:
+def _recover_open(
+    disk: StateDisk, paths: StagingPaths, window: int, length: int, now_ns: int
+) -> Recovered:
     path = paths.staging(window)
-    if os.path.exists(path) and os.path.getsize(path) > length:
-        os.truncate(path, length)
+    if disk.exists(path):
+        _cut(disk, path, length)
     whole: list[tuple[int, int]] = []
     damage: list[Damage] = []
-    for scanned in scan(path, length, decode=False):
+    for scanned in scan(disk, path, length, decode=False):
         if scanned.data is None:
             damage += damage_of(scanned)
         else:
             whole.append((scanned.start, scanned.stop))
     if not damage:
-        return Recovered(window, length, read_created_ns(path) or now_ns, [])
+        return Recovered(window, length, read_created_ns(disk, path) or now_ns, [])
     # A new window, because the store has to learn of the shorter length and of the losses at once.
     # The old file stays until then: a crash here finds everything as it was.
     if not whole:
         return Recovered(window + 1, 0, now_ns, damage)
-    return Recovered(window + 1, _copy_ranges(paths, window, whole, now_ns), now_ns, damage)
+    return Recovered(window + 1, _copy_ranges(disk, paths, window, whole, now_ns), now_ns, damage)
+
+
+def _cut(disk: StateDisk, path: str, length: int) -> None:
+    fd = disk.open(path)
+    try:
+        if disk.size(fd) > length:
+            disk.truncate(fd, length)
+    finally:
+        disk.close(fd)
 
 
 def _copy_ranges(
-    paths: StagingPaths, window: int, ranges: list[tuple[int, int]], now_ns: int
+    disk: StateDisk, paths: StagingPaths, window: int, ranges: list[tuple[int, int]], now_ns: int
 ) -> int:
-    with (
-        open(paths.staging(window), "rb") as source,
-        open(paths.staging(window + 1), "wb") as target,
-    ):
-        target.write(encode_file_head(window + 1, now_ns))
+    source = paths.staging(window)
+    target = disk.open(paths.staging(window + 1))
+    try:
+        disk.truncate(target, 0)
+        write_all(disk, target, encode_file_head(window + 1, now_ns), 0)
         length = FILE_HEAD.size
         for start, stop in ranges:
-            source.seek(start)
-            target.write(source.read(stop - start))
+            write_all(disk, target, read_range(disk, source, start, stop), length)
             length += stop - start
-        target.flush()
-        os.fsync(target.fileno())
-    sync_directory(paths.staging_directory)
+        disk.sync(target)
+    finally:
+        disk.close(target)
+    disk.sync_directory(paths.staging_directory)
     return length
 
 
-def _remove_others(directory: str, kept: set[str]) -> None:
-    with os.scandir(directory) as entries:
-        others = [entry for entry in entries if entry.path not in kept]
-    for entry in others:
-        if entry.is_dir(follow_symlinks=False):
-            remove_tree(entry.path)
+def _remove_others(disk: StateDisk, directory: str, kept: set[str]) -> None:
+    for name, is_directory in disk.list(directory):
+        path = os.path.join(directory, name)
+        if path in kept:
+            continue
+        if is_directory:
+            disk.remove_tree(path)
         else:
-            with suppress(FileNotFoundError):
-                os.unlink(entry.path)
-
-
-def remove_tree(path: str) -> None:  # disk
-    """
-    Remove the directory *path*, which the thread of a run that was cut may be removing, too.
-    """
-    shutil.rmtree(path, onerror=_unless_gone)
-
-
-def _unless_gone(
-    _function: object, _path: str, failure: tuple[type, BaseException, object]
-) -> None:
-    if not isinstance(failure[1], FileNotFoundError):
-        raise failure[1]
+            remove_file(disk, path)

@@ -24,7 +24,6 @@ A 200 to Complete can carry an error in its body, because S3 answers before it i
 from __future__ import annotations
 
 import base64
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
@@ -34,12 +33,14 @@ from isal import isal_zlib
 
 from agent.core import counters as metric
 from agent.core.errors import RetryError, shown
+from agent.sinks.parquet_recovery import remove_file
+from agent.sinks.parquet_staging import read_range, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.core.counters import Counters
-    from agent.core.host import AwsClient, Host, Response
+    from agent.core.host import AwsClient, Host, Response, StateDisk
     from agent.sinks.parquet_upload import Upload
 
 PARTS_MAX = 10_000
@@ -137,7 +138,7 @@ class S3Store:
         return True
 
     async def _put_whole(self, key: str, path: str) -> None:
-        body = await self._host.run_blocking(_read_range, path, 0, None)
+        body = await self._host.run_blocking(read_range, self._host.state_disk, path, 0, None)
         headers = {"if-none-match": "*", "x-amz-checksum-crc32": _checksum(body)}
         await self._send("PUT", key, headers=self._object_headers() | headers, body=body)
 
@@ -151,7 +152,7 @@ class S3Store:
             raise RetryError(
                 f"{self._where(key)}: no UploadId in the answer to CreateMultipartUpload"
             )
-        await self._host.run_blocking(_write_note, note, upload_id)
+        await self._host.run_blocking(_write_note, self._host.state_disk, note, upload_id)
         # An error from here on leaves the note: the next attempt begins by aborting this one.
         parts = await self._send_parts(key, upload, upload_id)
         try:
@@ -159,9 +160,9 @@ class S3Store:
         except _Exists:
             # The parts of this attempt are stored, and paid for, until it is aborted.
             await self._abort(key, upload_id)
-            await self._host.run_blocking(_remove, note)
+            await self._host.run_blocking(remove_file, self._host.state_disk, note)
             raise
-        await self._host.run_blocking(_remove, note)
+        await self._host.run_blocking(remove_file, self._host.state_disk, note)
 
     async def _send_parts(self, key: str, upload: Upload, upload_id: str) -> list[tuple[str, str]]:
         """
@@ -171,7 +172,9 @@ class S3Store:
         parts: list[tuple[str, str]] = []
         for start in range(0, upload.size, size):
             stop = min(start + size, upload.size)
-            body = await self._host.run_blocking(_read_range, upload.path, start, stop)
+            body = await self._host.run_blocking(
+                read_range, self._host.state_disk, upload.path, start, stop
+            )
             checksum = _checksum(body)
             query = {"partNumber": str(len(parts) + 1), "uploadId": upload_id}
             headers = {"x-amz-checksum-crc32": checksum}
@@ -208,14 +211,14 @@ class S3Store:
         """
         Abort what earlier attempts at this key left unfinished, as far as it is known or can be listed.
         """
-        noted = await self._host.run_blocking(_read_note, note)
+        noted = await self._host.run_blocking(_read_note, self._host.state_disk, note)
         left = {noted} if noted else set()
         if listed:
             left |= await self._list_uploads(key)
         for upload_id in sorted(left):
             await self._abort(key, upload_id)
         if noted:
-            await self._host.run_blocking(_remove, note)
+            await self._host.run_blocking(remove_file, self._host.state_disk, note)
 
     async def _list_uploads(self, key: str) -> set[str]:
         try:
@@ -346,29 +349,12 @@ def _checksum(body: bytes) -> str:
     return base64.b64encode(isal_zlib.crc32(body).to_bytes(4, "big")).decode()
 
 
-def _read_range(path: str, start: int, stop: int | None) -> bytes:
-    with open(path, "rb") as file:
-        file.seek(start)
-        return file.read(-1 if stop is None else stop - start)
+def _write_note(disk: StateDisk, path: str, upload_id: str) -> None:
+    write_file(disk, path, upload_id.encode(), durable=True)
 
 
-def _write_note(path: str, upload_id: str) -> None:
-    with open(path, "w") as file:
-        file.write(upload_id)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _read_note(path: str) -> str:
+def _read_note(disk: StateDisk, path: str) -> str:
     try:
-        with open(path) as file:
-            return file.read()
+        return read_range(disk, path, 0, None).decode()
     except FileNotFoundError:
         return ""
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import TYPE_CHECKING
 
 from agent.sinks.staging import encode_file_head
+
+if TYPE_CHECKING:
+    from agent.core.host import StateDisk
 
 
 class StagingFile:
@@ -23,6 +27,7 @@ class StagingFile:
 
     __slots__ = (
         "_closed",
+        "_disk",
         "_fd",
         "_lock",
         "_synced_name",
@@ -32,11 +37,14 @@ class StagingFile:
         "window",
     )
 
-    def __init__(self, path: str, *, window: int, length: int, created_ns: int) -> None:
+    def __init__(
+        self, path: str, *, disk: StateDisk, window: int, length: int, created_ns: int
+    ) -> None:
         self.path = path
         self.window = window
         self.length = length
         self.created_ns = created_ns
+        self._disk = disk
         self._fd = -1
         self._synced_name = length > 0
         self._closed = False
@@ -54,9 +62,9 @@ class StagingFile:
             if self.length == 0:
                 encoded = encode_file_head(self.window, self.created_ns) + encoded
             try:
-                _write_all(self._fd, encoded, self.length)
+                write_all(self._disk, self._fd, encoded, self.length)
             except OSError:
-                os.ftruncate(self._fd, self.length)
+                self._disk.truncate(self._fd, self.length)
                 raise
             self.length += len(encoded)
 
@@ -67,18 +75,16 @@ class StagingFile:
         with self._lock:
             if self._closed or self._fd < 0:
                 return
-            os.fdatasync(self._fd)
+            self._disk.sync(self._fd)
             if not self._synced_name:
-                sync_directory(os.path.dirname(self.path))
+                self._disk.sync_directory(os.path.dirname(self.path))
                 self._synced_name = True
 
     def read(self, start: int, stop: int) -> bytes:
         """
         Return the bytes [start, stop).
         """
-        with open(self.path, "rb") as file:
-            file.seek(start)
-            return file.read(stop - start)
+        return read_range(self._disk, self.path, start, stop)
 
     def close(self) -> None:
         """
@@ -87,45 +93,62 @@ class StagingFile:
         with self._lock:
             self._closed = True
             if self._fd >= 0:
-                os.close(self._fd)
+                self._disk.close(self._fd)
                 self._fd = -1
 
     def _open(self) -> int:
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        os.ftruncate(fd, self.length)
+        fd = self._disk.open(self.path)
+        self._disk.truncate(fd, self.length)
         return fd
 
 
-def sync_directory(path: str) -> None:
-    """
-    Make the names in the directory *path* durable.
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def make_directories(directory: str) -> None:
+def make_directories(disk: StateDisk, directory: str) -> None:
     """
     Create *directory* and make its new ancestors' names durable.
     """
     missing: list[str] = []
-    while not os.path.isdir(directory):
+    while not disk.exists(directory):
         missing.append(directory)
         directory = os.path.dirname(directory)
     for path in reversed(missing):
         try:
-            os.mkdir(path)
+            disk.make_directory(path)
         except FileExistsError:
             continue
-        sync_directory(os.path.dirname(path))
+        disk.sync_directory(os.path.dirname(path))
 
 
-def _write_all(fd: int, encoded: bytes, position: int) -> None:
+def read_range(disk: StateDisk, path: str, start: int, stop: int | None) -> bytes:
+    """
+    Return the bytes [start, stop) of the file *path*, to its end where *stop* is None.
+    """
+    fd = disk.open_read(path)
+    try:
+        return disk.pread(fd, (disk.size(fd) if stop is None else stop) - start, start)
+    finally:
+        disk.close(fd)
+
+
+def write_file(disk: StateDisk, path: str, content: bytes, *, durable: bool) -> None:
+    """
+    Let *content* be all that is in the file *path*; *durable*: when it returns, though not its name.
+    """
+    fd = disk.open(path)
+    try:
+        disk.truncate(fd, 0)
+        write_all(disk, fd, content, 0)
+        if durable:
+            disk.sync(fd)
+    finally:
+        disk.close(fd)
+
+
+def write_all(disk: StateDisk, fd: int, encoded: bytes, position: int) -> None:
+    """
+    Write *encoded* at *position*, however many calls that takes.
+    """
     view = memoryview(encoded)
     while view:
-        written = os.pwrite(fd, view, position)
+        written = disk.pwrite(fd, view, position)
         view = view[written:]
         position += written

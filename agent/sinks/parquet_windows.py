@@ -27,14 +27,15 @@ from agent.core.errors import RetryError, StopError
 from agent.core.faults import point
 from agent.core.retry import Backoff
 from agent.sinks.parquet_manifest import MANIFEST_NAME, SPEC_NAME, SealManifest, SealSpec
-from agent.sinks.parquet_recovery import losses_of, remove_file, remove_tree
+from agent.sinks.parquet_recovery import losses_of, remove_file
+from agent.sinks.parquet_staging import make_directories, read_range, write_file
 from agent.sinks.parquet_upload import Upload, wait_after
 from agent.sinks.sayings import Sayings
 
 if TYPE_CHECKING:
     from agent.core.checkpoint import Store, Window
     from agent.core.counters import Counters
-    from agent.core.host import Host
+    from agent.core.host import Host, StateDisk
     from agent.sinks.parquet_recovery import StagingPaths
     from agent.sinks.parquet_settings import ParquetSettings
     from agent.sinks.parquet_upload import ObjectStore
@@ -182,9 +183,13 @@ class SealedWindows:
             await self._record(windows_gone=[window.number], losses=losses)
             self._set(None, window.number)
         point("manifest_committed")
-        await self._host.run_blocking(remove_file, self._paths.staging(window.number))
+        await self._host.run_blocking(
+            remove_file, self._host.state_disk, self._paths.staging(window.number)
+        )
         if not objects:
-            await self._host.run_blocking(remove_tree, self._paths.sealed(window.number))
+            await self._host.run_blocking(
+                self._host.state_disk.remove_tree, self._paths.sealed(window.number)
+            )
 
     async def _manifest(self, window: Window) -> SealManifest:
         """
@@ -194,11 +199,15 @@ class SealedWindows:
         attempt = 0
         backoff = Backoff()
         while True:
-            manifest = await self._host.run_blocking(_read_manifest, directory)
+            manifest = await self._host.run_blocking(
+                _read_manifest, self._host.state_disk, directory
+            )
             if manifest is not None and manifest.staging_length == window.staging_length:
                 return manifest
             spec_path = os.path.join(directory, SPEC_NAME)
-            await self._host.run_blocking(_write_spec, spec_path, self._spec(window, attempt))
+            await self._host.run_blocking(
+                _write_spec, self._host.state_disk, spec_path, self._spec(window, attempt)
+            )
             name = f"seal {self._paths.route}/{window.number}"
             code, stderr = await self._host.run_child(["seal", spec_path], name=name)
             if code == 0:
@@ -276,7 +285,9 @@ class SealedWindows:
             )
             self._set(window)
         point("object_recorded")
-        await self._host.run_blocking(remove_file, os.path.join(self._paths.state_dir, path))
+        await self._host.run_blocking(
+            remove_file, self._host.state_disk, os.path.join(self._paths.state_dir, path)
+        )
         await self.forget(number)
 
     async def forget(self, number: int) -> None:
@@ -291,7 +302,9 @@ class SealedWindows:
                 Transaction(self._paths.route, self._now_ns(), windows_gone=[number])
             )
             point("window_gone")
-            await self._host.run_blocking(remove_tree, self._paths.sealed(number))
+            await self._host.run_blocking(
+                self._host.state_disk.remove_tree, self._paths.sealed(number)
+            )
             self._resumed.discard(number)
             self._set(None, number)
 
@@ -363,15 +376,15 @@ class SealedWindows:
         )
 
 
-def _read_manifest(directory: str) -> SealManifest | None:
+def _read_manifest(disk: StateDisk, directory: str) -> SealManifest | None:
     try:
-        with open(os.path.join(directory, MANIFEST_NAME), "rb") as file:
-            return msgspec.json.decode(file.read(), type=SealManifest)
+        encoded = read_range(disk, os.path.join(directory, MANIFEST_NAME), 0, None)
     except FileNotFoundError:
         return None
+    return msgspec.json.decode(encoded, type=SealManifest)
 
 
-def _write_spec(path: str, spec: SealSpec) -> None:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "wb") as file:
-        file.write(msgspec.json.encode(spec))
+def _write_spec(disk: StateDisk, path: str, spec: SealSpec) -> None:
+    # The child makes files durable, and the directories below this one.
+    make_directories(disk, os.path.dirname(path))
+    write_file(disk, path, msgspec.json.encode(spec), durable=False)

@@ -60,7 +60,6 @@ This module refuses to know about windows, stores and Parquet.  Its functions bl
 
 from __future__ import annotations
 
-import os
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -76,6 +75,7 @@ if TYPE_CHECKING:
 
     from agent._fastencode import Staged
     from agent.core.batch import Segment
+    from agent.core.host import StateDisk
 
 MAGIC = b"TRSTAGE"
 VERSION = 1
@@ -249,7 +249,7 @@ def block_bytes_exact(rows: int, message_bytes: int) -> int:
     return rows * fixed + _ENDS_BYTES + message_bytes
 
 
-def scan(path: str, length: int, *, decode: bool = True) -> Iterator[Scanned]:
+def scan(disk: StateDisk, path: str, length: int, *, decode: bool = True) -> Iterator[Scanned]:
     """
     Yield the frames of the first *length* bytes of the staging file *path*; damage too, as stretches of its own.
 
@@ -257,31 +257,38 @@ def scan(path: str, length: int, *, decode: bool = True) -> Iterator[Scanned]:
     A file that has vanished is damage from its beginning to its end.
     Raises StopError for a format version that this code does not know.
     """
-    if not os.path.exists(path):
+    try:
+        fd = disk.open_read(path)
+    except FileNotFoundError:
         yield Scanned(0, length, None, None)
         return
-    with open(path, "rb") as file:
-        available = min(length, os.fstat(file.fileno()).st_size)
+    try:
+        available = min(length, disk.size(fd))
         position = FILE_HEAD.size
-        if not _head_is_whole(file.read(position), path):
+        if not _head_is_whole(disk.pread(fd, position, 0), path):
             # Only the head: the frames behind it have checksums of their own.
             yield Scanned(0, min(position, length), None, None)
         while position < available:
-            found = _read_frame(file.fileno(), position, available, decode=decode)
+            found = _read_frame(disk, fd, position, available, decode=decode)
             if found is None:
                 break
             yield found
             position = found.stop
         if position < length:
             yield Scanned(position, length, None, None)
+    finally:
+        disk.close(fd)
 
 
-def read_created_ns(path: str) -> int | None:
+def read_created_ns(disk: StateDisk, path: str) -> int | None:
     """
     Return when the staging file *path* was created; None where its head is damaged.
     """
-    with open(path, "rb") as file:
-        head = file.read(FILE_HEAD.size)
+    fd = disk.open_read(path)
+    try:
+        head = disk.pread(fd, FILE_HEAD.size, 0)
+    finally:
+        disk.close(fd)
     if not _head_is_whole(head, path):
         return None
     created_ns: int = FILE_HEAD.unpack(head)[3]
@@ -348,23 +355,25 @@ def _head_is_whole(head: bytes, path: str) -> bool:
     return True
 
 
-def _read_frame(fd: int, position: int, available: int, *, decode: bool) -> Scanned | None:
+def _read_frame(
+    disk: StateDisk, fd: int, position: int, available: int, *, decode: bool
+) -> Scanned | None:
     """
     Return the frame at *position*, or None where not even its lengths can be trusted.
     """
-    head = os.pread(fd, FRAME_HEAD.size, position)
+    head = disk.pread(fd, FRAME_HEAD.size, position)
     if len(head) < FRAME_HEAD.size:
         return None
     header_length, data_length, data_bytes, data_crc, header_crc = FRAME_HEAD.unpack(head)
     stop = position + FRAME_HEAD.size + header_length + data_length
     if stop > available or data_bytes > FRAME_BYTES_MAX:
         return None
-    body = memoryview(os.pread(fd, header_length + data_length, position + FRAME_HEAD.size))
+    body = memoryview(disk.pread(fd, header_length + data_length, position + FRAME_HEAD.size))
     packed, data = body[:header_length], body[header_length:]
     header = None
     if isal_zlib.crc32(packed, isal_zlib.crc32(head[: FRAME_LENGTHS.size])) == header_crc:
         header = _header_decoder.decode(isal_zlib.decompress(packed, _RAW_DEFLATE))
-    elif stop != available and not _frame_follows(fd, stop, available):
+    elif stop != available and not _frame_follows(disk, fd, stop, available):
         return None
     if header is None or isal_zlib.crc32(data) != data_crc:
         return Scanned(position, stop, header, None)
@@ -375,16 +384,16 @@ def _read_frame(fd: int, position: int, available: int, *, decode: bool) -> Scan
     )
 
 
-def _frame_follows(fd: int, position: int, available: int) -> bool:
+def _frame_follows(disk: StateDisk, fd: int, position: int, available: int) -> bool:
     """
     Whether a whole frame head and header stand at *position*: the lengths that led here were right.
     """
-    head = os.pread(fd, FRAME_HEAD.size, position)
+    head = disk.pread(fd, FRAME_HEAD.size, position)
     if len(head) < FRAME_HEAD.size:
         return False
     header_length, data_length, _, _, header_crc = FRAME_HEAD.unpack(head)
     if position + FRAME_HEAD.size + header_length + data_length > available:
         return False
-    packed = os.pread(fd, header_length, position + FRAME_HEAD.size)
+    packed = disk.pread(fd, header_length, position + FRAME_HEAD.size)
     found: int = isal_zlib.crc32(packed, isal_zlib.crc32(head[: FRAME_LENGTHS.size]))
     return found == int(header_crc)

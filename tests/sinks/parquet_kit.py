@@ -25,6 +25,7 @@ from agent.core.checkpoint import Transaction
 from agent.core.counters import Counters
 from agent.core.cursor import cursor_at
 from agent.runtime.aws import Aws
+from agent.runtime.state_disk import OsStateDisk
 from agent.sinks.parquet import ParquetSink
 from agent.sinks.parquet_settings import ParquetSettings
 from tests.fakes.memory_store import MemoryStore
@@ -83,6 +84,7 @@ class TestHost:
 
     def __init__(self) -> None:
         self.clock = TestClock()
+        self.state_disk = OsStateDisk()
         self.told: list[tuple[str, str]] = []
         self.children = 0
         self.child_exits: list[int] = []  # exit codes of the next children, instead of running them

@@ -193,19 +193,17 @@ async def test_a_full_disk_is_waited_for(tmp_path: Path, monkeypatch: pytest.Mon
     """
     ENOSPC while staging: the rows stay in memory until there is space, and the file has no gap.
     """
-    from agent.sinks import parquet_staging
-
-    write = parquet_staging._write_all
+    kit = Kit(tmp_path)
+    write = kit.host.state_disk.pwrite
     failures = [28, 28]
 
-    def failing(fd: int, encoded: bytes, position: int) -> None:
+    def failing(fd: int, encoded: bytes, position: int) -> int:
         if failures:
             write(fd, encoded[: len(encoded) // 2], position)
             raise OSError(failures.pop(), "No space left on device")
-        write(fd, encoded, position)
+        return write(fd, encoded, position)
 
-    monkeypatch.setattr(parquet_staging, "_write_all", failing)
-    kit = Kit(tmp_path)
+    monkeypatch.setattr(kit.host.state_disk, "pwrite", failing)
     await kit.run(ROWS)
     assert kit.delivered() == list(range(ROWS))
     assert "staging_disk_full" in kit.host.events

@@ -8,7 +8,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from agent.sinks.parquet_recovery import remove_tree
+from agent.runtime.state_disk import OsStateDisk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +32,6 @@ def test_a_tree_that_somebody_else_removes_is_no_error(
         unlink(path, **options)
 
     monkeypatch.setattr(shutil.os, "unlink", late)  # type: ignore[attr-defined]
-    remove_tree(str(tree))
-    remove_tree(str(tree))
+    OsStateDisk.remove_tree(str(tree))
+    OsStateDisk.remove_tree(str(tree))
     assert not tree.exists()

@@ -27,6 +27,7 @@ from agent.cli import seal
 from agent.core.batch import Resource, Segment
 from agent.core.budget import Budget
 from agent.core.cursor import cursor_at
+from agent.runtime.state_disk import OsStateDisk
 from agent.sinks.parquet_manifest import MANIFEST_NAME, SealManifest, SealSpec
 from agent.sinks.parquet_staging import StagingFile
 from agent.sinks.staging import encode_frame
@@ -93,7 +94,7 @@ def spec_of(tmp_path: Path, *frames: list[Segment], **changes: Any) -> SealSpec:
     Stage *frames* and return the order to seal them.
     """
     path = tmp_path / "0.staging"
-    file = StagingFile(str(path), window=0, length=0, created_ns=1)
+    file = StagingFile(str(path), disk=OsStateDisk(), window=0, length=0, created_ns=1)
     for frame in frames:
         file.append(encode_frame(frame).encoded)
     file.sync()

@@ -19,6 +19,7 @@ from agent.core.batch import Resource, Segment
 from agent.core.budget import Budget
 from agent.core.cursor import cursor_at
 from agent.core.errors import StopError
+from agent.runtime.state_disk import OsStateDisk
 from agent.sinks import staging
 from agent.sinks.parquet_staging import StagingFile
 from agent.sinks.staging import FILE_HEAD, block_bytes, encode_frame, read_created_ns, scan
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Row = tuple[int, int, bytes, int]
 SHARE = Budget(1 << 20, ("r",)).shares["r"]
+DISK = OsStateDisk()
 CREATED_NS = 1_795_341_595_000_000_000
 
 rows_of_a_segment = st.lists(
@@ -78,7 +80,7 @@ def segment_of(
 
 
 def write(path: Path, *frames: bytes) -> StagingFile:
-    file = StagingFile(str(path), window=7, length=0, created_ns=CREATED_NS)
+    file = StagingFile(str(path), disk=DISK, window=7, length=0, created_ns=CREATED_NS)
     for frame in frames:
         file.append(frame)
     file.sync()
@@ -111,7 +113,7 @@ def test_what_is_written_is_read(
         for frame in frames
     ]
     file = write(path, *(encode_frame(segments).encoded for segments in written))
-    found = list(scan(str(path), file.length))
+    found = list(scan(DISK, str(path), file.length))
     assert len(found) == len(written)
     for scanned, segments in zip(found, written, strict=True):
         assert scanned.header is not None
@@ -123,7 +125,7 @@ def test_what_is_written_is_read(
             assert header.rows == segment.rows
             assert (resource.log, resource.namespace) == (segment.log, "shop")
             assert resource.labels == (("a", "b"),)
-    assert read_created_ns(str(path)) == CREATED_NS
+    assert read_created_ns(DISK, str(path)) == CREATED_NS
 
 
 def test_the_documented_example_is_what_is_written(tmp_path: Path) -> None:
@@ -185,7 +187,7 @@ def test_a_flipped_bit_costs_at_most_what_it_must(
     damaged[at] ^= 1 << data.draw(st.integers(0, 7))
     path.write_bytes(damaged)
     intact = {bytes(block_of(segment)) for segment in segments}
-    found = list(scan(str(path), file.length))
+    found = list(scan(DISK, str(path), file.length))
     assert found[0].start == FILE_HEAD.size
     assert all(one.stop == two.start for one, two in pairwise(found))
     assert found[-1].stop == file.length
@@ -215,7 +217,7 @@ def test_a_file_that_is_too_short_ends_in_damage(tmp_path: Path, cut: int) -> No
     frames = [encode_frame([segment_of([(1, 2, b"x" * 50, 1)])]).encoded] * 2
     file = write(path, *frames)
     path.write_bytes(path.read_bytes()[:-cut])
-    found = list(scan(str(path), file.length))
+    found = list(scan(DISK, str(path), file.length))
     assert [item.data is not None for item in found] == [True, False]
     assert found[-1].stop == file.length
 
@@ -227,7 +229,7 @@ def test_what_is_behind_the_recorded_length_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "7.staging"
     first = encode_frame([segment_of([(1, 2, b"one", 1)])]).encoded
     write(path, first, encode_frame([segment_of([(1, 2, b"two", 1)])]).encoded)
-    found = list(scan(str(path), FILE_HEAD.size + len(first)))
+    found = list(scan(DISK, str(path), FILE_HEAD.size + len(first)))
     assert len(found) == 1
 
 
@@ -238,9 +240,9 @@ def test_a_damaged_file_head_costs_no_row(tmp_path: Path) -> None:
     path = tmp_path / "7.staging"
     file = write(path, encode_frame([segment_of([(1, 2, b"one", 1)])]).encoded)
     path.write_bytes(b"?" + path.read_bytes()[1:])
-    found = list(scan(str(path), file.length))
+    found = list(scan(DISK, str(path), file.length))
     assert [(item.start, item.data is not None) for item in found] == [(0, False), (24, True)]
-    assert read_created_ns(str(path)) is None
+    assert read_created_ns(DISK, str(path)) is None
 
 
 def test_another_version_is_refused(tmp_path: Path) -> None:
@@ -253,7 +255,7 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     head[7] = 2
     path.write_bytes(head)
     with pytest.raises(StopError, match="version 2") as caught:
-        list(scan(str(path), file.length))
+        list(scan(DISK, str(path), file.length))
     assert caught.value.exit_code == 70
 
 
