@@ -7,6 +7,9 @@ however the process ends; the file stays.  Its text says who holds it, for peopl
     pid 4711 on node-7 since 2026-11-23T10:00:00Z
 
 In a rolling update the next agent waits up to `lock_wait_s` for the one before to drain.
+
+A file that is deleted under its holder holds nothing: the next agent would make and lock another one.  So the holder
+looks every few seconds (`reclaim`), makes it anew, and ends where somebody else was faster.
 """
 
 from __future__ import annotations
@@ -14,10 +17,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import threading
 import time
 from typing import TYPE_CHECKING, Self
 
-from agent.core.errors import StopError
+from agent.core.errors import RetryError, StopError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -48,6 +52,7 @@ class StateLock:
         self._tell = tell
         self._clock = clock
         self._fd = -1
+        self._reclaiming = threading.Lock()
 
     async def __aenter__(self) -> Self:
         """
@@ -111,6 +116,31 @@ class StateLock:
         os.pwrite(fd, f"pid {os.getpid()} on {os.uname().nodename} since {since}\n".encode(), 0)
         return True
 
+    def reclaim(self) -> bool:
+        """
+        See that the lock is still held, and take it again where its file was deleted.  Any thread may call it.
+
+        Returns:
+            Whether the file had to be made anew.
+
+        Raises:
+            StopError: 75, another agent has it.
+            RetryError: the directory cannot be written.
+        """
+        with self._reclaiming:
+            if self._is_current(self._fd):
+                return False
+            before = self._fd
+            try:
+                prepare_directory(self.directory)
+                taken = self.take()
+            except StopError as error:
+                raise RetryError(str(error), code="state_dir") from error
+            if not taken:
+                raise held(self.directory, self.owner(), 0)
+            os.close(before)
+            return True
+
     def release(self) -> None:
         """
         Let go; may be called again.
@@ -135,7 +165,7 @@ class StateLock:
     def _is_current(self, fd: int) -> bool:
         try:
             return os.path.samestat(os.fstat(fd), os.stat(self._path))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
 
     def _warn_if_volatile(self) -> None:

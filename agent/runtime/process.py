@@ -11,6 +11,7 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from agent.core.errors import RetryError
 from agent.runtime import crash, gauges
 from agent.runtime.admin import Admin
 from agent.runtime.agent import Agent
@@ -19,10 +20,15 @@ from agent.runtime.lock import StateLock
 from agent.runtime.store import SqliteStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from agent.config.values import Config
+    from agent.core.host import Host
     from agent.runtime.own_log import OwnLog
 
 BOOT_ID_PATH = "/proc/sys/kernel/random/boot_id"
+#: How often somebody looks whether the state directory is still what is written to: a few stat calls.
+KEEP_STATE_S = 5.0
 
 
 def boot_id() -> str:
@@ -52,7 +58,8 @@ async def run_agent(config: Config, own_log: OwnLog) -> int:
     raise_open_files_max()
     host = SystemHost(own_log)
     clock = host.clock
-    async with StateLock(config.state_dir, wait_s=config.lock_wait_s, tell=host.tell, clock=clock):
+    lock = StateLock(config.state_dir, wait_s=config.lock_wait_s, tell=host.tell, clock=clock)
+    async with lock:
         # Before this a signal just ends the process: nothing of the state was touched.
         asked = _asked_by_signal()
         store = await SqliteStore.open(
@@ -61,6 +68,7 @@ async def run_agent(config: Config, own_log: OwnLog) -> int:
             tell=host.tell,
             routes=[route.name for route in config.routes],
             boot_id=boot_id(),
+            reclaim=lock.reclaim,
         )
         try:
             agent = Agent(config, host=host, store=store, rebooted=store.boot_changed)
@@ -72,7 +80,13 @@ async def run_agent(config: Config, own_log: OwnLog) -> int:
                 tell=host.tell,
             ):
                 own_log.tell("started", f"following logs for {len(config.routes)} routes")
-                await _until_drained(agent, asked, config.drain_timeout_s, host)
+                await _until_drained(
+                    agent,
+                    asked,
+                    config.drain_timeout_s,
+                    host,
+                    keep=lambda: keep_state(lock, store, host),
+                )
         finally:
             await store.close()
             host.close()
@@ -99,17 +113,54 @@ def _asked_by_signal() -> asyncio.Event:
     return asked
 
 
+async def keep_state(lock: StateLock, store: SqliteStore, host: Host) -> None:
+    """
+    Look after the state directory until cancelled; raises StopError where another agent has it, or it is damaged.
+    """
+    while True:
+        await host.clock.sleep(KEEP_STATE_S)
+        try:
+            if lock.reclaim():  # disk
+                host.tell(
+                    "state_missing",
+                    f"{lock.directory}: its lock file was deleted under the agent and is made anew; leave the state "
+                    "directory to Tailrace",
+                    level="error",
+                )
+            await store.keep()
+        except RetryError as error:
+            # The disk is full, say: what needs it waits, the others go on.
+            host.tell("state_failed", str(error), level="error")
+
+
 async def _until_drained(
-    agent: Agent, asked: asyncio.Event, drain_timeout_s: float, host: SystemHost
+    agent: Agent,
+    asked: asyncio.Event,
+    drain_timeout_s: float,
+    host: Host,
+    *,
+    keep: Callable[[], Coroutine[None, None, None]],
 ) -> None:
     running = asyncio.ensure_future(agent.run())
     stopping = asyncio.ensure_future(asked.wait())
-    await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
-    if not running.done():
-        host.tell("draining", f"stopping: draining for at most {drain_timeout_s:g} s")
-        # A start that fails meanwhile is never up to be drained.
-        draining = asyncio.ensure_future(agent.drain(drain_timeout_s))
-        await asyncio.wait((running, draining), return_when=asyncio.FIRST_COMPLETED)
-        draining.cancel()
-    stopping.cancel()
-    await running
+    keeping = asyncio.ensure_future(keep())
+    draining: asyncio.Future[None] | None = None
+    try:
+        await asyncio.wait((running, stopping, keeping), return_when=asyncio.FIRST_COMPLETED)
+        if not running.done() and not keeping.done():
+            host.tell("draining", f"stopping: draining for at most {drain_timeout_s:g} s")
+            # A start that fails meanwhile is never up to be drained.
+            draining = asyncio.ensure_future(agent.drain(drain_timeout_s))
+            await asyncio.wait((running, draining, keeping), return_when=asyncio.FIRST_COMPLETED)
+        if not keeping.done():
+            await asyncio.wait((running, keeping), return_when=asyncio.FIRST_COMPLETED)
+        if keeping.done() and not running.done():
+            # The state directory is no longer ours: nothing more may be written there.
+            running.cancel()
+            await asyncio.wait((running,))
+            await keeping
+        await running
+    finally:
+        for task in (draining, stopping, keeping):
+            if task is not None:
+                task.cancel()

@@ -1,11 +1,12 @@
 """
-The checkpoint database as a file: opening, migrating, setting aside what is damaged.
+The checkpoint database as a file: opening, migrating, putting the backup in the place of what is lost.
 
-Its schema is in store_schema.py.
+Its schema is in store_schema.py, the backup in store_backup.py.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import time
@@ -14,6 +15,14 @@ from typing import TYPE_CHECKING
 
 from agent import __version__
 from agent.core.errors import RetryError, StopError, TailraceError, shown
+from agent.runtime.store_backup import (
+    BACKUP_NAME,
+    backup_commits,
+    commits_of,
+    restore_backup,
+    set_aside,
+    sync_directory,
+)
 from agent.runtime.store_schema import (
     APPLICATION_ID,
     DATABASE_NAME,
@@ -27,8 +36,6 @@ from agent.runtime.store_schema import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: A disk that corrupts every database must not also be filled by them.
-CORRUPT_KEPT_MAX = 3
 #: Longer than any commit; only a person with a SQLite shell holds the database otherwise.
 BUSY_TIMEOUT_S = 5.0
 
@@ -52,6 +59,17 @@ _RETRY_CODES = frozenset(
     }
 )
 _CORRUPT_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_HELD = "another process holds a lock on it: end it (`fuser` names it)"
+_UNREACHABLE = "is the directory there, and its disk mounted?"
+_REMEDIES = {
+    sqlite3.SQLITE_FULL: "free space on its disk",
+    sqlite3.SQLITE_IOERR: "its disk fails or is full: look at `dmesg` and `df`",
+    sqlite3.SQLITE_BUSY: _HELD,
+    sqlite3.SQLITE_LOCKED: _HELD,
+    sqlite3.SQLITE_READONLY: "its file system is read-only: look at `dmesg`, and mount it writable",
+    sqlite3.SQLITE_CANTOPEN: _UNREACHABLE,
+    sqlite3.SQLITE_PERM: _UNREACHABLE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +90,12 @@ class _CorruptError(Exception):
     """
 
 
+class _LostError(Exception):
+    """
+    The file is missing, or is not the one that the backup was made of.
+    """
+
+
 def primary_code(error: sqlite3.Error) -> int:
     """
     Return SQLite's primary result code behind *error*; 0 where there is none.
@@ -85,15 +109,27 @@ def store_error(error: sqlite3.Error, path: str) -> TailraceError | None:
     """
     code = primary_code(error)
     if code in _RETRY_CODES:
+        remedy = f"; {_REMEDIES[code]}" if code in _REMEDIES else ""
         return RetryError(
-            f"{path}: not written, will be tried again: {error}", code=_code_name(error)
+            f"{path}: not written, will be tried again: {error}{remedy}", code=_code_name(error)
         )
     if code in _CORRUPT_CODES:
         return StopError(
-            f"{path}: the database is damaged ({error}): the next start sets it aside and begins with a fresh one",
+            f"{path}: the database is damaged ({error}): check the disk; the next start sets it aside and goes on "
+            "from its backup",
             exit_code=EXIT_BROKEN,
         )
     return None
+
+
+def disk_error(error: OSError, path: str) -> RetryError:
+    """
+    Return what a failed call on a file at or beside *path* means for the caller.
+    """
+    return RetryError(
+        f"{error.filename or path}: {error.strerror or error}: look at `df` and `dmesg`",
+        code=errno.errorcode.get(error.errno or 0, "EIO"),
+    )
 
 
 def open_database(directory: str, *, now_ns: int) -> tuple[sqlite3.Connection, list[Notice]]:
@@ -106,12 +142,54 @@ def open_database(directory: str, *, now_ns: int) -> tuple[sqlite3.Connection, l
     path = os.path.join(directory, DATABASE_NAME)
     try:
         try:
-            return _open_sound(path, now_ns), []
+            return _open_known(directory, path, now_ns), []
         except _CorruptError as error:
-            notice = _set_aside(path, str(error), now_ns)
-            return _open_sound(path, now_ns), [notice]
+            return _replace_lost(directory, "store_corrupt", f"damaged ({error})", now_ns)
+        except _LostError as error:
+            return _replace_lost(directory, "store_lost", str(error), now_ns)
     except sqlite3.Error as error:
         raise store_error(error, path) or error from error
+    except OSError as error:
+        raise disk_error(error, path) from error
+
+
+def _open_known(directory: str, path: str, now_ns: int) -> sqlite3.Connection:
+    if not os.path.exists(path) and os.path.exists(os.path.join(directory, BACKUP_NAME)):
+        raise _LostError("is missing, and its backup is there")
+    connection = _open_sound(path, now_ns)
+    if backup_commits(directory) > commits_of(connection):
+        connection.close()
+        raise _LostError(
+            "is older than its backup: its -wal file was deleted, or an old copy put in its place"
+        )
+    return connection
+
+
+def _replace_lost(
+    directory: str, event: str, reason: str, now_ns: int
+) -> tuple[sqlite3.Connection, list[Notice]]:
+    """
+    Begin again with the backup, or with nothing where there is no sound one.
+    """
+    path = os.path.join(directory, DATABASE_NAME)
+    # A -wal that is left behind alone as well: SQLite would play it into whatever database it finds beside it.
+    aside = set_aside(path, now_ns, "corrupt" if event == "store_corrupt" else "stale")
+    text = f"{path}: {reason}{', set aside as ' + aside if aside else ''}; "
+    if restore_backup(directory, rebuild=True):
+        saved = os.path.getmtime(os.path.join(directory, BACKUP_NAME))
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(saved))
+        text += (
+            f"the backup of {stamp} takes its place: CloudWatch may get the lines since then twice, Parquet "
+            "does not (staged rows are taken over); check the disk"
+        )
+        connection = _open_sound(path, now_ns)
+    else:
+        text += (
+            "there is no sound backup either: every file is read from its beginning again, so lines that were "
+            "delivered before will be delivered twice; staged rows are taken over; check the disk"
+        )
+        connection = _open_sound(path, now_ns, lost=True)
+    return connection, [Notice(event, text, "error", {"path": path, "aside": aside})]
 
 
 def open_read_only(directory: str) -> sqlite3.Connection:
@@ -153,14 +231,14 @@ def _connect_read_only(path: str, options: str) -> sqlite3.Connection:
     return connection
 
 
-def _open_sound(path: str, now_ns: int) -> sqlite3.Connection:
+def _open_sound(path: str, now_ns: int, *, lost: bool = False) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, isolation_level=None, timeout=BUSY_TIMEOUT_S, check_same_thread=False
     )
     try:
         if _is_new(connection, path):
-            _create(connection, now_ns)
-            _sync_directory(os.path.dirname(path))
+            _create(connection, now_ns, lost=lost)
+            sync_directory(os.path.dirname(path))
         else:
             problems = connection.execute("PRAGMA quick_check(1)").fetchall()
             if problems != [("ok",)]:
@@ -198,7 +276,7 @@ def _is_new(connection: sqlite3.Connection, path: str) -> bool:
     return not tables
 
 
-def _create(connection: sqlite3.Connection, now_ns: int) -> None:
+def _create(connection: sqlite3.Connection, now_ns: int, *, lost: bool) -> None:
     connection.execute("BEGIN IMMEDIATE")
     for statement in SCHEMA.split(";\n"):
         connection.execute(statement)
@@ -207,7 +285,11 @@ def _create(connection: sqlite3.Connection, now_ns: int) -> None:
         "reader_version_min": READER_VERSION_MIN,
         "created_ns": now_ns,
         "written_by": f"tailrace {__version__}",
+        # Staging that is there all the same, the database of which was deleted, is looked into first.
+        "rebuild": 1,
     }
+    if lost:
+        meta["lost"] = 1
     connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
     connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
     connection.execute("COMMIT")
@@ -260,39 +342,6 @@ def _migrate(connection: sqlite3.Connection, migrations: Mapping[int, str]) -> N
         except BaseException:
             connection.execute("ROLLBACK")
             raise
-
-
-def _set_aside(path: str, reason: str, now_ns: int) -> Notice:
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_ns // 1_000_000_000))
-    aside = f"{path}.corrupt-{stamp}"
-    for suffix in ("", "-wal", "-shm"):
-        if os.path.exists(path + suffix):
-            os.replace(path + suffix, aside + suffix)
-    directory = os.path.dirname(path)
-    _sync_directory(directory)
-    prefix = DATABASE_NAME + ".corrupt-"
-    kept = sorted(
-        name for name in os.listdir(directory) if name.startswith(prefix) and name[-1] == "Z"
-    )
-    for name in kept[:-CORRUPT_KEPT_MAX]:
-        for suffix in ("", "-wal", "-shm"):
-            if os.path.exists(os.path.join(directory, name + suffix)):
-                os.unlink(os.path.join(directory, name + suffix))
-    return Notice(
-        "store_corrupt",
-        f"{path}: damaged ({reason}), set aside as {os.path.basename(aside)}; every file is read from "
-        "its beginning again, so lines that were delivered before will be delivered twice",
-        "error",
-        {"path": path, "aside": aside},
-    )
-
-
-def _sync_directory(directory: str) -> None:
-    fd = os.open(directory or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _code_name(error: sqlite3.Error) -> str:

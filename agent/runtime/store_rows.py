@@ -215,9 +215,39 @@ def write(
             )
         _write_windows(connection, route_id, changes)
         connection.execute(
+            "INSERT INTO meta VALUES ('commits', 1) ON CONFLICT DO UPDATE SET value = value + 1"
+        )
+        connection.execute(
             "UPDATE routes SET committed_ns = ?, boot_id = ? WHERE id = ?",
             (changes.at_ns, boot_id, route_id),
         )
+
+
+def has_mark(connection: sqlite3.Connection, name: str) -> bool:
+    """
+    Return whether *name* is a key of `meta`.
+    """
+    return connection.execute("SELECT 1 FROM meta WHERE key = ?", (name,)).fetchone() is not None
+
+
+def take_mark(connection: sqlite3.Connection, name: str) -> bool:
+    """
+    Remove the key *name* from `meta`; return whether it was there.
+    """
+    return connection.execute("DELETE FROM meta WHERE key = ?", (name,)).rowcount > 0
+
+
+def remember_routes(
+    connection: sqlite3.Connection, names: Iterable[str], now_ns: int, boot_id: str
+) -> None:
+    """
+    Note that *names* have committed before, in a database that is lost: this is not their first start.
+    """
+    connection.executemany(
+        "INSERT OR IGNORE INTO routes (name, sink_identity, first_seen_ns, last_seen_ns, committed_ns, boot_id)"
+        " VALUES (?, '', ?, ?, ?, ?)",
+        [(name, now_ns, now_ns, now_ns, boot_id) for name in sorted(names)],
+    )
 
 
 def booted_since(connection: sqlite3.Connection, boot_id: str) -> bool:

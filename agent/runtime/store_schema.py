@@ -8,8 +8,11 @@ may be read by any number of `tailrace status` meanwhile.
 
 | column | example | meaning |
 |---|---|---|
-| key | `format_version` | `format_version`, `reader_version_min`, `created_ns`, `written_by` |
+| key | `format_version` | `format_version`, `reader_version_min`, `created_ns`, `written_by`, and those below |
 | value | `1` | integer or text |
+
+`commits` counts them.  `rebuild` stands there while staging may know of more than the database and has not been read;
+`lost` says that a database before this one was lost.
 
 A program can read a database whose `reader_version_min` is not above the format that it knows: migrations
 only add (columns with defaults, tables), so the version before can still read what this one wrote.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.errors import StopError
+from agent.core.errors import RetryError, StopError
 from agent.runtime import lock
 from agent.runtime.lock import StateLock, filesystem_of, is_held, prepare_directory
 
@@ -163,6 +163,31 @@ async def test_a_deleted_lock_file_is_no_lock(tmp_path: Path) -> None:
     assert not third.take()
     for item in (first, second):
         item.release()
+
+
+async def test_a_deleted_lock_file_is_taken_again(tmp_path: Path) -> None:
+    """
+    The holder makes it anew, with its directory; where another agent was faster, it ends.
+    """
+    directory = tmp_path / "state"
+    ours, other = state_lock(directory), state_lock(directory)
+    async with ours:
+        assert not ours.reclaim()
+        (directory / lock.LOCK_NAME).unlink()
+        directory.rmdir()
+        directory.write_text("in the way")
+        with pytest.raises(RetryError, match="make it a directory"):
+            ours.reclaim()
+        directory.unlink()
+        assert ours.reclaim()
+        assert not other.take()
+        (directory / lock.LOCK_NAME).unlink()
+        assert other.take()
+        with pytest.raises(StopError) as caught:
+            ours.reclaim()
+        assert caught.value.exit_code == 75
+    assert not state_lock(directory).take()
+    other.release()
 
 
 def test_a_file_deleted_between_open_and_lock(

@@ -13,7 +13,7 @@ import pytest
 from agent.core.checkpoint import Transaction
 from agent.core.cursor import cursor_at
 from agent.core.errors import StopError
-from agent.runtime import store_file, store_schema
+from agent.runtime import store_backup, store_file, store_schema
 from tests.contract.store_values import DAY_NS, LOG, generation
 from tests.runtime.store_worlds import opened
 
@@ -37,7 +37,8 @@ async def test_a_corrupt_file_is_set_aside(tmp_path: Path, content: bytes) -> No
     ((event, level, text),) = world.told
     assert (event, level) == ("store_corrupt", "error")
     assert "tailrace.db.corrupt-20261123T" in text
-    assert (await world.store.load_route("a", "sink")).first_start
+    # Not its first start, at which `start: end` would skip what was never delivered.
+    assert not (await world.store.load_route("a", "sink")).first_start
     (aside,) = tmp_path.glob("*.corrupt-*")
     assert aside.read_bytes() == content
     await world.close()
@@ -60,7 +61,7 @@ async def test_a_damaged_page_is_found_at_the_start(tmp_path: Path) -> None:
         world.moment.ns += DAY_NS
         await world.reopen()
     assert [told[0] for told in world.told] == ["store_corrupt"] * 5
-    assert len(list(tmp_path.glob("*.corrupt-*Z"))) == store_file.CORRUPT_KEPT_MAX
+    assert len(list(tmp_path.glob("*.corrupt-*Z"))) == store_backup.ASIDE_KEPT_MAX
     await world.close()
 
 
@@ -112,7 +113,7 @@ async def test_foreign_versions_are_refused(
     with pytest.raises(StopError, match=message) as caught:
         await world.reopen()
     assert caught.value.exit_code == 78
-    assert os.listdir(tmp_path) == ["tailrace.db"]
+    assert sorted(os.listdir(tmp_path)) == ["tailrace.db", "tailrace.db.backup"]
 
 
 async def test_additive_newer_format_is_read_and_kept(tmp_path: Path) -> None:
