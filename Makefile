@@ -30,7 +30,7 @@ IMAGE_TOOL ?= $(firstword $(notdir $(wildcard /usr/bin/docker /usr/local/bin/doc
 IMAGE_FORMAT = $(if $(filter podman buildah,$(notdir $(IMAGE_TOOL))),--format docker)
 IMAGE_ARGS ?=
 
-.PHONY: help dev build debug asan annotate demo test t slow check fix bench bench-full image clean
+.PHONY: help dev build debug asan annotate demo test t slow fuzz check fix bench bench-full image clean
 .PHONY: check-lint check-format check-types check-stubs check-words check-tidy
 
 help:  ## list the targets
@@ -79,6 +79,11 @@ test: $(VENV)/built  ## all tests but the slow ones; async ones on uvloop and in
 
 t: $(VENV)/built  ## the tests of the lowest floors and of the style: under 5 s
 	$(PYTEST) $(QUICK_TESTS)
+
+#: `make fuzz RUNS=1000000 SEED=…`
+RUNS ?= 100000
+fuzz: $(VENV)/built  ## random bytes for every decoder: RUNS inputs, of them one in a thousand for the canary
+	$(PY) -m tests.fuzz --runs $(RUNS) $(if $(SEED),--seed $(SEED))
 
 slow: $(VENV)/built  ## long randomised runs too
 	TAILRACE_SLOW=1 $(PYTEST) -n auto --timeout 900

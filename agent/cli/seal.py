@@ -42,7 +42,8 @@ from agent.sinks.parquet_manifest import (
     damage_of,
 )
 from agent.sinks.parquet_schema import COLUMNS, ColumnType, Encoding
-from agent.sinks.staging import block_bytes, scan
+from agent.sinks.staging import block_bytes
+from agent.sinks.staging_scan import scan
 
 if TYPE_CHECKING:
     import argparse

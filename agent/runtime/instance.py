@@ -101,7 +101,14 @@ async def _ask(url: str, timeout_s: float) -> Instance:
     except (aiohttp.ClientError, OSError, ValueError):
         # Not on EC2, a hop limit of 1, or switched off: nothing to say about it.
         return Instance()
-    document = decoded(body.encode(), _Document)
+    return document_of(body.encode())
+
+
+def document_of(body: bytes) -> Instance:
+    """
+    Return what the identity document *body* says; nothing where it is none.
+    """
+    document = decoded(body, _Document)
     if document is None:
         return Instance()
     return Instance(

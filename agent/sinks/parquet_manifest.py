@@ -25,7 +25,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from agent.sinks.staging import Scanned
+    from agent.sinks.staging_scan import Scanned
 
 SPEC_NAME = "spec.json"
 MANIFEST_NAME = "manifest.json"

@@ -25,7 +25,8 @@ from agent.core.batch import Loss, LossReason
 from agent.core.checkpoint import SinkRows, Transaction
 from agent.sinks.parquet_manifest import Damage, damage_of
 from agent.sinks.parquet_staging import make_directories, read_range, write_all
-from agent.sinks.staging import FILE_HEAD, encode_file_head, read_created_ns, scan
+from agent.sinks.staging import FILE_HEAD, encode_file_head
+from agent.sinks.staging_scan import read_created_ns, scan
 
 if TYPE_CHECKING:
     from agent.core.checkpoint import RouteState, Store

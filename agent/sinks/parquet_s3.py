@@ -332,7 +332,8 @@ def _error_code(response: Response) -> str:
 def _xml(body: bytes) -> ET.Element:
     try:
         return ET.fromstring(body)  # noqa: S314 - the answer of the configured endpoint, at most kilobytes
-    except ET.ParseError:
+    except (ET.ParseError, LookupError, ValueError):
+        # A proxy can answer anything: also XML in an encoding that nobody knows, or that expat does not take.
         return ET.Element("empty")
 
 

@@ -200,7 +200,7 @@ class SealedWindows:
         backoff = Backoff()
         while True:
             manifest = await self._host.run_blocking(
-                _read_manifest, self._host.state_disk, directory
+                read_manifest, self._host.state_disk, directory
             )
             if manifest is not None and manifest.staging_length == window.staging_length:
                 return manifest
@@ -376,12 +376,16 @@ class SealedWindows:
         )
 
 
-def _read_manifest(disk: StateDisk, directory: str) -> SealManifest | None:
+def read_manifest(disk: StateDisk, directory: str) -> SealManifest | None:
+    """
+    Return what the child says to have made in *directory*; None where it has to be made (again).
+    """
     try:
         encoded = read_range(disk, os.path.join(directory, MANIFEST_NAME), 0, None)
-    except FileNotFoundError:
+        return msgspec.json.decode(encoded, type=SealManifest)
+    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+        # One that the disk has damaged is none: the staging file is there until the store knows the objects.
         return None
-    return msgspec.json.decode(encoded, type=SealManifest)
 
 
 def _write_spec(disk: StateDisk, path: str, spec: SealSpec) -> None:

@@ -67,12 +67,14 @@ class GzipStream:
 
     def _next(self, disk: Disk, fd: int, length: int) -> bytes:
         if self._inflate.eof:
-            self._input = self._inflate.unused_data
-            if not self._input:
+            # Zero padding behind a member is legal, however long.
+            self._input = self._inflate.unused_data.lstrip(b"\0")
+            while not self._input:
                 self._fill(disk, fd)
-            if not self._input.strip(b"\0"):  # Zero padding behind the last member is legal.
-                self._ended = True
-                return b""
+                if not self._input:
+                    self._ended = True
+                    return b""
+                self._input = self._input.lstrip(b"\0")
             self._inflate = isal_zlib.decompressobj(_GZIP)
         if not self._input:
             self._fill(disk, fd)

@@ -22,7 +22,8 @@ from agent.core.errors import StopError
 from agent.runtime.state_disk import OsStateDisk
 from agent.sinks import staging
 from agent.sinks.parquet_staging import StagingFile
-from agent.sinks.staging import FILE_HEAD, block_bytes, encode_frame, read_created_ns, scan
+from agent.sinks.staging import FILE_HEAD, block_bytes, encode_frame
+from agent.sinks.staging_scan import read_created_ns, scan
 from tests.fakes.metadata import metadata
 
 if TYPE_CHECKING:
