@@ -7,6 +7,7 @@ Files in CRI form in a kubelet-shaped tree, of one kind:
 |---|---|
 | access | access-log lines of a web server, about 190 bytes with their CRI head |
 | json | one JSON object a line, about 260 bytes |
+| halves | one half of each of these two |
 | mixed | both, plain words, stack traces, and long lines in `P … F` pieces |
 
 Every line differs (its time does, and most of its fields), because a repeated block flatters a
@@ -149,6 +150,29 @@ def json_texts(chance: random.Random, count: int) -> Iterator[str]:
         )
 
 
+def wide_json_texts(chance: random.Random, count: int) -> Iterator[str]:
+    """
+    Make JSON objects of about 300 bytes, with a nested one.
+    """
+    for record, number in zip(
+        json_texts(chance, count), [chance.getrandbits(64) for _ in range(count)], strict=True
+    ):
+        yield (
+            f'{record[:-1]},"http":{{"method":"GET","route":"/api/v1/orders/{number & 0xFFFFF}",'
+            f'"status":{(200, 201, 404, 503)[number >> 20 & 3]},"bytes":{number >> 22 & 0x3FFFF}}},'
+            f'"span_id":"{number:016x}","host":"ip-10-0-{number & 255}-{number >> 8 & 255}.ec2.internal"}}'
+        )
+
+
+def halves_texts(chance: random.Random, count: int) -> Iterator[str]:
+    """
+    Make as many access-log lines as JSON objects, in no order.
+    """
+    plain = zip(access_texts(chance, count), wide_json_texts(chance, count), strict=True)
+    for dice, (access, record) in zip(chance.choices((0, 1), k=count), plain, strict=True):
+        yield record if dice else access
+
+
 def mixed_texts(chance: random.Random, count: int) -> Iterator[str]:
     """
     Make a bit of everything that a node logs.
@@ -176,6 +200,7 @@ def mixed_texts(chance: random.Random, count: int) -> Iterator[str]:
 KINDS: dict[str, Callable[[random.Random, int], Iterator[str]]] = {
     "access": access_texts,
     "json": json_texts,
+    "halves": halves_texts,
     "mixed": mixed_texts,
 }
 

@@ -29,8 +29,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import paths
+from bench.beside import AGENT_CORE, OUT_DIRECTORY, SERVER_CORE, counting_server
 from bench.corpus import MIB, NANOSECONDS, Clock, access_texts, log_path
-from bench.harness import AGENT_CORE, OUT_DIRECTORY, SERVER_CORE, counting_server
 from bench.measure import Sampler, cpu_seconds, pinned, process_tree, rss_bytes
 
 if TYPE_CHECKING:
@@ -140,7 +140,10 @@ def observe(pid: int, seconds: float) -> dict[str, float]:
     }
 
 
-def _free_address() -> str:
+def free_address() -> str:
+    """
+    Return an address of loopback that nobody listens at.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{probe.getsockname()[1]}"
@@ -152,7 +155,7 @@ def measure(options: argparse.Namespace, directory: str) -> dict[str, float]:
     """
     files = make_files(directory, options.files, seed=1, lines=1)
     make_files(directory, options.idle_files, seed=2, lines=100)
-    admin = _free_address()
+    admin = free_address()
     pattern = os.path.join(directory, "pods", "*", "*", "*.log")
     total_s = options.warm_up + options.seconds + 1
     writer_command = [

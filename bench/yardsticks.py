@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from isal import igzip
 
 from bench.certificates import write_certificates
+from bench.corpus import MIB
+from bench.tables import markdown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -100,6 +102,14 @@ YARDSTICKS: dict[str, Callable[[Sequence[str]], float]] = {
     "SHA-256": _over_blocks(_sha256),
     "TLS write": _over_blocks(_tls_write),
 }
+
+
+def table(figures: dict[str, float]) -> str:
+    """
+    Return what the machine does with the same bytes, as Markdown.
+    """
+    rows = [[name, f"{rate / MIB:,.0f}"] for name, rate in figures.items()]
+    return markdown(("one thread, the same bytes", "MiB per CPU second"), rows)
 
 
 def measure(files: Sequence[str]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench import paths, yardsticks
+from bench import yardsticks
 from bench.measure import Cost, process_tree, pss_bytes, run_measured
 
 if TYPE_CHECKING:
@@ -78,23 +78,3 @@ def test_yardsticks_see_every_byte(tmp_path: Path) -> None:
     figures = yardsticks.measure([str(path)])
     assert set(figures) == {"read", "ISA-L gzip level 1", "SHA-256", "TLS write"}
     assert all(rate > 0 for rate in figures.values())
-
-
-@pytest.mark.parametrize("path", paths.PATHS)
-def test_every_path_configures_both_programs(tmp_path: Path, path: str) -> None:
-    """
-    Endpoints, patterns and directories are filled in.
-    """
-    endpoints = paths.Endpoints(
-        plain="http://127.0.0.1:1000", tls="https://127.0.0.1:2000", authority="/ca.pem"
-    )
-    mine = paths.tailrace_config(path, endpoints, directory=str(tmp_path), pattern="/p/*.log")
-    peer = paths.fluent_bit_config(path, endpoints, directory=str(tmp_path), pattern="/p/*.log")
-    for name in (mine, peer):
-        with open(name) as file:
-            text = file.read()
-        assert "/p/*.log" in text
-        assert "{directory}" not in text
-        assert "{port}" not in text
-    names = [route["name"] for route in paths.routes(path, endpoints)]
-    assert len(names) == len(set(names)) == (2 if path == "both" else 1)
