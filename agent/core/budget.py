@@ -5,10 +5,18 @@ A reader takes the peak of a chunk before it reads; whoever holds the memory aft
 charge to what is really held and releases it in the end.  Every route keeps a guaranteed minimum,
 so that a dead sink that holds its whole share can never starve another route.
 
+Nothing can deadlock: what a route holds belongs to its sink, which gives it back as it delivers, or is
+carried by its reader (core/carries.py).  A route whose sink holds nothing always gets its next chunk, whatever
+is carried; so the budget is passed by one chunk at most, and by the open row that it may complete.
+
 No I/O and no clock.  Waiting is the runtime's: `take` answers at once.
 """
 
 from __future__ import annotations
+
+#: What an unresolved segment holds besides its columns, in Python objects of ledger, batcher and sink: 1,235
+#: bytes measured for a segment of one line.
+SEGMENT_BYTES = 1280
 
 
 class Charge:
@@ -42,20 +50,24 @@ class Share:
     One route's part of the budget.
     """
 
-    __slots__ = ("_budget", "guaranteed", "held", "name")
+    __slots__ = ("_budget", "carried", "guaranteed", "held", "name", "short")
 
     def __init__(self, budget: Budget, name: str, guaranteed: int) -> None:
         self._budget = budget
         self.name = name
         self.guaranteed = guaranteed
         self.held = 0
+        #: The part of it that the reader carries: no sink will ever give it back.
+        self.carried = 0
+        #: Whether the last chunk that was asked for found no room.
+        self.short = False
 
     def take(self, wanted: int) -> Charge | None:
         """
         Return a charge of *wanted* bytes, or None where there is no room.
 
-        A route that holds nothing always gets its chunk: a chunk larger than its minimum (a very
-        long line) must not wait for ever.
+        A route whose sink holds nothing always gets its chunk: a chunk larger than its minimum (a very
+        long line), or one that ends a row that is carried, must not wait for ever.
         """
         budget = self._budget
         fits_minimum = self.held + wanted <= self.guaranteed
@@ -63,10 +75,19 @@ class Share:
             budget.common_held + max(0, self.held + wanted - self.guaranteed) - self._excess
             <= budget.common_size
         )
-        if self.held and not fits_minimum and not fits_common:
+        self.short = self.held > self.carried and not fits_minimum and not fits_common
+        if self.short:
             return None
         self.move(wanted)
         return Charge(self, wanted)
+
+    def carry(self, delta: int) -> None:
+        """
+        Change what the reader carries by *delta* bytes.
+        """
+        self.carried += delta
+        assert self.carried >= 0, f"route {self.name} gave back more than it carried"
+        self.move(delta)
 
     @property
     def _excess(self) -> int:

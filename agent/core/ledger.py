@@ -74,6 +74,13 @@ class Ledger:
         return not self._pending
 
     @property
+    def unresolved(self) -> int:
+        """
+        Segments without an outcome, or behind one.
+        """
+        return len(self._pending)
+
+    @property
     def unresolved_bytes(self) -> int:
         """
         Bytes of the file behind `committed` that were read.

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.core import counters as metric
+from agent.core.budget import SEGMENT_BYTES, Charge
 from agent.core.cursor import cursor_at
 from agent.core.ledger import Ledger
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.core.batch import Loss, Segment
+    from agent.core.budget import Share
     from agent.core.counters import Counters
     from agent.core.cursor import Cursor
 
@@ -28,9 +30,14 @@ class Resolver:
     The ledgers of one run of a route.
     """
 
-    __slots__ = ("_counters", "_route", "delivered_bytes", "ledgers", "losses")
+    __slots__ = (
+        *("_charge", "_counters", "_route", "_unresolved"),
+        *("delivered_bytes", "ledgers", "losses"),
+    )
 
-    def __init__(self, route: str, cursors: Mapping[str, Cursor], counters: Counters) -> None:
+    def __init__(
+        self, route: str, cursors: Mapping[str, Cursor], counters: Counters, share: Share
+    ) -> None:
         self._route = route
         self._counters = counters
         self.ledgers = {log: Ledger(cursor) for log, cursor in cursors.items()}
@@ -38,6 +45,9 @@ class Resolver:
         self.losses: list[Loss] = []
         #: File bytes behind cursors that moved since the last checkpoint: what a crash would repeat.
         self.delivered_bytes = 0
+        #: Segments that a ledger holds, and what they cost.
+        self._unresolved = 0
+        self._charge = Charge(share, 0)
 
     def track(self, segment: Segment) -> None:
         """
@@ -48,8 +58,9 @@ class Resolver:
             ledger = self.ledgers[segment.log] = Ledger(
                 cursor_at(segment.generation, segment.start)
             )
-        before = ledger.unresolved_bytes
+        before, count = ledger.unresolved_bytes, ledger.unresolved
         ledger.track(segment)
+        self._hold(ledger.unresolved - count)
         if segment.loss is not None:
             self._record(segment.loss)
             self._counters.add(
@@ -105,10 +116,21 @@ class Resolver:
         """
         return sum(ledger.unresolved_bytes for ledger in self.ledgers.values())
 
+    def close(self) -> None:
+        """
+        Give back the memory of what was not resolved.
+        """
+        self._charge.release()
+
+    def _hold(self, more: int) -> None:
+        self._unresolved += more
+        self._charge.resize(self._unresolved * SEGMENT_BYTES)
+
     def _settle(self, segment: Segment, rows: int) -> None:
         ledger = self.ledgers[segment.log]
-        before = ledger.unresolved_bytes
+        before, count = ledger.unresolved_bytes, ledger.unresolved
         ledger.settle(segment, rows)
+        self._hold(ledger.unresolved - count)
         self.delivered_bytes += before - ledger.unresolved_bytes
 
     def _record(self, loss: Loss) -> None:

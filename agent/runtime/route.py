@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 #: How often a pump looks again whether a full sink has room.  A sink is full for minutes, not
 #: milliseconds: the destination is away.
 SINK_FULL_POLL_S = 0.25
+#: Seconds between commits while the reader waits for memory, where `commit_interval_s` is longer.
+SHORT_COMMIT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,9 @@ class Route:
         Read, deliver and commit.
         """
         state = await self._store.load_route(self.settings.name, self.settings.sink_identity)
-        resolver = self.resolver = Resolver(self.settings.name, state.cursors, self._counters)
+        resolver = self.resolver = Resolver(
+            self.settings.name, state.cursors, self._counters, self._share
+        )
         reader = self.reader = self._files.reader(
             self.settings.name,
             cursors=state.cursors,
@@ -119,8 +123,11 @@ class Route:
         finally:
             self.ready = False
             reader.close()
-            if sink is not None:
-                await sink.close()
+            try:
+                if sink is not None:
+                    await sink.close()
+            finally:
+                resolver.close()
 
     def drain(self, timeout_s: float) -> None:
         """
@@ -155,13 +162,22 @@ class Route:
 
     async def _checkpoint(self, reader: Reader, sink: Sink, resolver: Resolver) -> None:
         while not self._stopped:
+            await self._until_commit()
+            self._commit_wanted.clear()
+            await self._commit_or_tell(reader, sink, resolver)
+
+    async def _until_commit(self) -> None:
+        clock = self._host.clock
+        due = clock.monotonic() + self.settings.commit_interval_s
+        while (left_s := due - clock.monotonic()) > 0:
             try:
-                async with asyncio.timeout(self.settings.commit_interval_s):
+                async with asyncio.timeout(min(left_s, SHORT_COMMIT_S)):
                     await self._commit_wanted.wait()
             except TimeoutError:
                 pass
-            self._commit_wanted.clear()
-            await self._commit_or_tell(reader, sink, resolver)
+            # What a commit confirms gives back memory: nobody waits a long interval for it.
+            if self._commit_wanted.is_set() or self._share.short:
+                return
 
     async def _commit_or_tell(self, reader: Reader, sink: Sink, resolver: Resolver) -> bool:
         try:

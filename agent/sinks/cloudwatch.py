@@ -290,7 +290,7 @@ class CloudWatchSink(Sink):
             answer = Answer(Action.DELIVERED, "", "")
         else:
             answer = await self._call(
-                PUT, payload.body, events=payload.events, gzipped=payload.gzipped
+                PUT, payload.wire(), events=payload.events, gzipped=payload.gzipped
             )
         if self._closed:
             return False
@@ -302,7 +302,7 @@ class CloudWatchSink(Sink):
         if answer.action is Action.CREATE:
             return await self._create(destination, answer)
         if answer.action is Action.PLAIN:
-            payload.send_plain()
+            payload.gzipped = False
             return True
         if answer.action is Action.REFUSED:
             return self._outcomes.refused(destination, answer) or self._refuses_everything(

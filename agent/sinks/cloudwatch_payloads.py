@@ -59,9 +59,12 @@ class Part(NamedTuple):
 class Payload:
     """
     One request body and the rows in it.
+
+    The body is kept compressed, also where it is sent plain: an endpoint that refuses gzip must not cost memory.
     """
 
     body: bytes
+    #: How it is sent.
     gzipped: bool
     events: int
     event_bytes: int
@@ -77,15 +80,13 @@ class Payload:
         """
         Return the body as JSON.
         """
-        return bytes(isal_zlib.decompress(self.body, GZIP_WBITS)) if self.gzipped else self.body
+        return bytes(isal_zlib.decompress(self.body, GZIP_WBITS))
 
-    def send_plain(self) -> None:
+    def wire(self) -> bytes:
         """
-        Give up compression for this payload.
+        Return the body as it is sent.
         """
-        self.body = self.plain()
-        self.gzipped = False
-        self.charge.resize(self.size)
+        return self.body if self.gzipped else self.plain()
 
     @property
     def size(self) -> int:
@@ -165,7 +166,7 @@ class Encoder:
 
     def _payload(self, encoded: Encoded, parts: list[Part], columns: list[Columns]) -> Payload:
         with memoryview(self._body) as view:
-            body = igzip.compress(view, GZIP_LEVEL) if self.gzip else bytes(view)
+            body = igzip.compress(view, GZIP_LEVEL)
         payload = Payload(
             body=body,
             gzipped=self.gzip,
@@ -265,7 +266,7 @@ def halves_of(payload: Payload, share: Share) -> list[Payload]:
             rows = [known + left for known, left in zip(rows, rows_left, strict=True)]
         body = orjson.dumps({**request, "logEvents": events[start:stop]})
         half = Payload(
-            body=igzip.compress(body, GZIP_LEVEL) if payload.gzipped else body,
+            body=igzip.compress(body, GZIP_LEVEL),
             gzipped=payload.gzipped,
             events=stop - start,
             event_bytes=payload.event_bytes * (stop - start) // payload.events,

@@ -18,11 +18,17 @@ if TYPE_CHECKING:
     from agent import _reference
     from agent.core.batch import LossReason
     from agent.core.generations import Generation
+    from agent.core.host import Host
     from agent.core.pod_facts import Metadata
     from agent.sources.followed import FollowedLog
     from agent.sources.gunzip import GzipStream
 
     Parser = _fastparse.Parser | _reference.Parser
+
+
+#: Waits between attempts to read a file that fails, in seconds.
+RETRY_S_MIN = 0.5
+RETRY_S_MAX = 30.0
 
 
 def slow_parser() -> type[_reference.Parser]:
@@ -45,6 +51,21 @@ class Skip:
     start: int
     stop: int
     reason: LossReason
+
+
+@dataclass(slots=True, eq=False)
+class Reread:
+    """
+    An open row that was dropped from memory, and how far it has been read again.
+    """
+
+    number: int
+    offset: int
+    looked: int  # No end of it stands before this offset of the frontier's generation.
+    wanted: bool = False
+    parser: Parser | None = None
+    lost: LossReason | None = None
+    why: str = ""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -74,6 +95,11 @@ class Follow:
     errors: int = 0
     retry_at: float = 0.0
     ended: bool = False
+    #: An open row that is not in memory (pieces.py): nothing is read before it is back.
+    reread: Reread | None = None
+    #: Open rows are to be released: at once, or as soon as nothing is unread.
+    overdue: bool = False
+    timed_out: bool = False
     # Of the select stage (gate.py).
     dropped: int = 0  # bit mask (1 << stream) of the streams that are not wanted
     decided_on: Metadata | None = None
@@ -87,18 +113,40 @@ class Follow:
         """
         return (self.number, self.offset)
 
+    @property
+    def is_releasing(self) -> bool:
+        """
+        Whether open rows are in memory and to be released.
+        """
+        return (self.overdue or self.timed_out) and self.reread is None
+
     def parser_for(self, format_: int, line_bytes_max: int) -> Parser:
         """
         Return the parser, made from the cursor if there is none.
         """
         if self.parser is None:
-            make = _fastparse.Parser if self.reference is None else slow_parser()
-            parser: Parser = make(format=format_, line_bytes_max=line_bytes_max)
-            parser.restore(self.cursor)
+            parser = self.new_parser(format_, line_bytes_max)
             if self.number > resume_place(self.cursor).generation:
                 parser.begin(self.number)
             self.parser = parser
         return self.parser
+
+    def new_parser(self, format_: int, line_bytes_max: int) -> Parser:
+        """
+        Return a parser that stands where reading resumes.
+        """
+        make = _fastparse.Parser if self.reference is None else slow_parser()
+        parser: Parser = make(format=format_, line_bytes_max=line_bytes_max)
+        parser.restore(self.cursor)
+        return parser
+
+    def delay(self, now: float) -> None:
+        """
+        Note an error: the next attempt is made later, and later each time.
+        """
+        self.errors += 1
+        wait_s = min(RETRY_S_MAX, RETRY_S_MIN * 2 ** min(self.errors - 1, 10))
+        self.retry_at = now + wait_s
 
     def rest(self) -> None:
         """
@@ -184,6 +232,21 @@ def begin(
         return follow
     number = chain.next_number if first is None else first.number
     return Follow(log=log, cursor=cursor_at(number, 0), number=number, offset=0, progress_at=now)
+
+
+def is_older(log: FollowedLog, host: Host, limit_s: float) -> bool:
+    """
+    Whether `ignore_older_s` leaves out what is in *log* now.
+    """
+    newest_ns = max((sighting.mtime_ns for sighting in log.sightings), default=0)
+    age_s = (host.clock.now_ns() - newest_ns) / 1e9
+    if not limit_s or age_s <= limit_s:
+        return False
+    host.tell(
+        "file_ignored_older",
+        f"{log.key}: not modified for {age_s:.0f} s: only what comes is read",
+    )
+    return True
 
 
 def _resume(log: FollowedLog, cursor: Cursor, now: float) -> Follow:

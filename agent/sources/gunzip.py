@@ -22,6 +22,8 @@ _FIRST_BYTES = 4096
 _INPUT_BYTES = 128 << 10
 _SKIP_BYTES = 256 << 10
 _TRAILER_BYTES = 18  # header and trailer of the smallest gzip file
+#: A damaged file is given up after this many attempts: what it was made of is gone.
+GZIP_ATTEMPTS = 3
 #: A deflate stream cannot expand further (zlib, technical details).
 _RATIO_MAX = 1032
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from agent.core.cursor import cursor_at, resume_place
 from agent.core.generations import State
 from agent.core.logs import Step
-from agent.sources.follow import Follow, Skip, begin
+from agent.sources.follow import Follow, Skip, begin, is_older
 from agent.sources.turn import Turn
 
 if TYPE_CHECKING:
@@ -60,12 +60,16 @@ class Reader:
         self._delayed: dict[str, Follow] = {}
         self._gated: dict[str, Follow] = {}
         self._with_pieces: dict[str, Follow] = {}
+        scheduled = (self._urgent, self._ready, self._delayed)
+        self._queues = (*scheduled, self._gated, self._with_pieces)
         self._late: list[tuple[Follow, Generation, int]] = []
         self._current: Follow | None = None
+        self._inflating: Follow | None = None
         self._skips: dict[str, list[Skip]] = {}
         self._reference: dict[str, tuple[int, int]] = {}
         self._wake = asyncio.Event()
         self._turn = Turn(self, files, share)
+        self._pieces = self._turn.pieces
         self._closed = False
 
     # -- reading ------------------------------------------------------------------------------
@@ -84,16 +88,28 @@ class Reader:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            self._current = follow
+            self._current = self._inflating = follow
             try:
                 segment = await self._turn.take(follow)
             finally:
                 self._current = None
-                self._queue(follow)
+                self._after(follow)
             if segment is not None:
                 return segment
 
+    def _after(self, follow: Follow) -> None:
+        if follow.log.key in self._follows:
+            busy = not follow.errors and self.has_work(follow)
+            for changed in self._pieces.settle(follow, busy=busy):
+                self._queue(changed)
+            self._queue(follow)
+
     def _pop(self) -> Follow | None:
+        # What is being decompressed goes on first: a stream holds more memory than all else of a Log.
+        if self._inflating is not None and self._inflating.stream is not None:
+            follow = self._urgent.pop(self._inflating.log.key, None)
+            if follow is not None:
+                return follow
         for queue in (self._urgent, self._ready):
             if queue:
                 return queue.pop(next(iter(queue)))
@@ -109,7 +125,7 @@ class Reader:
         if key not in self._follows or follow is self._current:
             return
         parser = follow.parser
-        if parser is not None and parser.open_streams:
+        if follow.reread is not None or (parser is not None and parser.open_streams):
             self._with_pieces[key] = follow
         else:
             self._with_pieces.pop(key, None)
@@ -117,6 +133,8 @@ class Reader:
             self._gated[key] = follow
         elif follow.errors:
             self._delayed[key] = follow
+        elif self._pieces.is_blocked(follow):
+            pass
         elif self.has_work(follow):
             generation = follow.log.chain.find(follow.number)
             live = generation is not None and generation.state is State.LIVE
@@ -134,8 +152,11 @@ class Reader:
         """
         Whether a turn of *follow* would do anything now.
         """
-        if follow.align_size is not None:
+        if follow.align_size is not None or follow.is_releasing:
             return True
+        if follow.reread is not None:
+            self._pieces.look(follow)
+            return self._pieces.has_work(follow)
         step = follow.log.chain.step(*follow.place)
         if step is Step.WAIT or (step is Step.END and follow.ended):
             return False
@@ -171,7 +192,8 @@ class Reader:
             # An earlier run began here and has committed nothing.
             cursor = begun = cursor_at(*log.floors[self.route])
         at_end = cursor is None and (
-            (self._from_end and log.existed) or (log.existed and self._is_older(log))
+            (self._from_end and log.existed)
+            or (log.existed and is_older(log, files.host, files.settings.ignore_older_s))
         )
         follow = begin(
             log,
@@ -194,22 +216,6 @@ class Reader:
         place = resume_place(follow.cursor)
         follow.log.floors[self.route] = (place.generation, place.offset)
 
-    def _is_older(self, log: FollowedLog) -> bool:
-        """
-        Whether `ignore_older_s` leaves out what is in *log* now.
-        """
-        host, settings = self._files.host, self._files.settings
-        limit_s = settings.ignore_older_s
-        newest_ns = max((sighting.mtime_ns for sighting in log.sightings), default=0)
-        age_s = (host.clock.now_ns() - newest_ns) / 1e9
-        if not limit_s or age_s <= limit_s:
-            return False
-        host.tell(
-            "file_ignored_older",
-            f"{log.key}: not modified for {age_s:.0f} s: only what comes is read",
-        )
-        return True
-
     def tick(self, now: float) -> None:
         """
         Wake what waited for time: retries, and pieces whose end does not come.
@@ -224,10 +230,18 @@ class Reader:
             else:
                 follow.errors = 0
         timeout_s = self._files.settings.piece_timeout_s
-        for key, follow in self._with_pieces.items():
-            if now - follow.progress_at >= timeout_s and follow is not self._current:
+        for key, follow in list(self._with_pieces.items()):
+            if now - follow.progress_at < timeout_s or follow is self._current:
+                continue
+            if follow.reread is None:
                 self._urgent[key] = follow
                 self._wake.set()
+            elif not follow.timed_out:
+                follow.timed_out = follow.reread.wanted = True
+                self._queue(follow)
+        self._pieces.unspare(self._current, self._urgent, self._ready)
+        for follow in self._pieces.next_waiting():
+            self._queue(follow)
 
     def caught_up(self, log: FollowedLog) -> bool:
         """
@@ -236,6 +250,7 @@ class Reader:
         follow = self._follows.get(log.key)
         return follow is None or (
             follow is not self._current
+            and follow.reread is None
             and not self.has_work(follow)
             and log.key not in self._delayed
             and log.chain.step(*follow.place) is not Step.READ
@@ -339,14 +354,9 @@ class Reader:
         """
         follow = self._follows.pop(log, None)
         if follow is not None:
-            for queue in (
-                self._urgent,
-                self._ready,
-                self._delayed,
-                self._gated,
-                self._with_pieces,
-            ):
+            for queue in self._queues:
                 queue.pop(log, None)
+            self._pieces.forget(follow)
             self._files.forgotten(follow.log, self.route)
 
     def lag(self, committed: Mapping[str, Cursor], now_ns: int) -> Iterator[tuple[str, int, float]]:
@@ -384,9 +394,7 @@ class Reader:
         Read no more.  What the route has committed stays known to the source.
         """
         self._closed = True
+        self._pieces.clear()
         self._follows.clear()
-        self._urgent.clear()
-        self._ready.clear()
-        self._delayed.clear()
-        self._gated.clear()
-        self._with_pieces.clear()
+        for queue in self._queues:
+            queue.clear()

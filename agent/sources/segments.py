@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from agent._fastparse import Columns
     from agent.core.budget import Share
     from agent.core.counters import Counters
-    from agent.core.cursor import Cursor, StreamMode
+    from agent.core.cursor import Cursor, StreamCursor, StreamMode
     from agent.core.generations import Generation
     from agent.core.host import Clock
     from agent.sources.follow import Follow, Parser
@@ -125,6 +125,28 @@ class Segments:
             detail=detail,
         )
         return self._empty(follow, generation, start, cursor, loss)
+
+    def unfinished(
+        self, follow: Follow, began: StreamCursor, reason: LossReason, detail: str
+    ) -> Segment:
+        """
+        Record that a row which began at *began* cannot be read again; the place stays.
+        """
+        chain = follow.log.chain
+        here = chain.find(follow.number)
+        assert here is not None
+        generation = chain.find(began.generation) or here
+        stop = follow.offset if generation is here else max(began.offset + 1, generation.size)
+        loss = Loss(
+            follow.log.key,
+            generation.file_id,
+            began.generation,
+            began.offset,
+            stop,
+            reason,
+            detail=detail,
+        )
+        return self._empty(follow, here, follow.offset, follow.current_cursor(), loss)
 
     def late(self, follow: Follow, generation: Generation, size: int) -> Segment:
         """

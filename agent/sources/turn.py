@@ -17,9 +17,10 @@ from agent.core.cursor import StreamMode, cursor_at
 from agent.core.errors import PoisonError
 from agent.core.generations import UNMEASURED
 from agent.core.logs import Step
-from agent.sources.followed import is_descriptor_limit
-from agent.sources.gunzip import GzipError, GzipStream
+from agent.sources.gunzip import GZIP_ATTEMPTS, GzipError
 from agent.sources.heads import last_line_start
+from agent.sources.pieces import Pieces
+from agent.sources.reads import Reads
 from agent.sources.segments import Segments
 
 if TYPE_CHECKING:
@@ -29,17 +30,6 @@ if TYPE_CHECKING:
     from agent.sources.follow import Follow, Parser, Skip
     from agent.sources.heads import Opened
     from agent.sources.reader import Reader
-
-#: Memory of a chunk at its peak, in chunks: its bytes, joined or unescaped messages behind them, and
-#: 31 bytes of columns a row.
-EXPANSION = 3
-#: How often a reader looks again whether the budget has room.
-ADMIT_POLL_S = 0.02
-#: Waits between attempts to read a file that fails, in seconds.
-RETRY_S_MIN = 0.5
-RETRY_S_MAX = 30.0
-#: A damaged gz is given up after this many attempts: what it was made of is gone.
-GZIP_ATTEMPTS = 3
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,10 +53,11 @@ class Turn:
         self._reader = reader
         self._files = files
         self._host = files.host
-        self._share = share
+        self.reads = Reads(files, share)
         self.segments = Segments(
             reader.route, clock=files.host.clock, counters=files.counters, share=share
         )
+        self.pieces = Pieces(files, share, reads=self.reads)
 
     async def take(self, follow: Follow) -> Segment | None:
         """
@@ -75,11 +66,15 @@ class Turn:
         if follow.align_size is not None:
             await self._align(follow)
             return None
+        if follow.reread is not None:
+            return await self._read_again(follow)
         now = self._host.clock.monotonic()
         chain = follow.log.chain
         step = chain.step(*follow.place)
         generation = chain.find(follow.number)
         pieces = follow.parser is not None and follow.parser.open_streams
+        if pieces and follow.overdue:
+            return self._release(follow)
         if step is Step.READ:
             assert generation is not None
             if follow.looked_size < generation.available or generation.finished:
@@ -88,9 +83,11 @@ class Turn:
                     return segment
         if pieces and (
             step in (Step.LOSE, Step.END)
+            or follow.timed_out
             or now - follow.progress_at >= self._files.settings.piece_timeout_s
         ):
-            return self.segments.release(follow)
+            return self._release(follow)
+        follow.timed_out = False
         if step is Step.LOSE:
             assert generation is not None
             return self._lose(follow, generation)
@@ -100,6 +97,20 @@ class Turn:
             follow.ended = True
         return None
 
+    def _release(self, follow: Follow) -> Segment:
+        follow.overdue = follow.timed_out = False
+        return self.segments.release(follow)
+
+    async def _read_again(self, follow: Follow) -> Segment | None:
+        reread = follow.reread
+        assert reread is not None
+        if reread.lost is None:
+            await self.pieces.read_again(follow)
+        if reread.lost is None:
+            return None
+        began, reason, why = self.pieces.lost(follow)
+        return self.segments.unfinished(follow, began, reason, why)
+
     # -- read ---------------------------------------------------------------------------------
 
     async def _read(self, follow: Follow, generation: Generation) -> Segment | None:
@@ -107,10 +118,10 @@ class Turn:
         if skip is not None and skip.start <= follow.offset:
             return self._skip(follow, generation, skip)
         try:
-            opened = self._open(follow, generation)
+            opened = self.reads.open(follow, generation)
             if opened is None:
                 self._files.look_again(follow.log)
-                self._delay(follow)
+                follow.delay(self._host.clock.monotonic())
                 return None
             if not self._refresh(follow, generation, opened):
                 follow.looked_size = generation.available
@@ -127,25 +138,10 @@ class Turn:
             return self._damaged(follow, generation, error)
         except OSError as error:
             self._files.count_error(follow.log.path_of(generation), error)
-            self._delay(follow)
+            follow.delay(self._host.clock.monotonic())
             return None
         follow.errors = 0
         return None if reading is None else self._parse(follow, generation, parser, reading, skip)
-
-    def _open(self, follow: Follow, generation: Generation) -> Opened | None:
-        log, disk = follow.log, self._host.disk
-        limit = self._files.settings.open_files_max
-        if generation.key not in log.opened and self._files.open_count >= limit:
-            self._files.make_room()
-        try:
-            opened = log.descriptor(generation, disk)
-        except OSError as error:
-            if not is_descriptor_limit(error) or not self._files.make_room():
-                raise
-            opened = log.descriptor(generation, disk)
-        if opened is not None and not generation.head:
-            log.identify(generation, disk, whole=generation.finished)
-        return opened
 
     def _refresh(self, follow: Follow, generation: Generation, opened: Opened) -> bool:
         """
@@ -196,15 +192,15 @@ class Turn:
         if follow.looked_size - follow.offset >= wanted:
             wanted = parser.chunk_bytes_min
         length = min(wanted, limit - follow.offset)
-        charge = await self._admit(length * EXPANSION)
+        charge = await self.reads.admit(length, carried=parser.carry_bytes)
         kept = False
         try:
             chunk = Chunk(length)
-            read = await self._read_bytes(follow, opened, chunk, length)
+            read = await self.reads.fill(follow, opened, chunk, length, follow.offset)
             if opened.compressed:
                 if read < length:
                     follow.log.chain.measured(generation, follow.offset + read)
-            elif not self._is_same(follow, generation, opened):
+            elif not self.reads.is_same(follow, generation, opened):
                 return None
             if read == 0:
                 return None
@@ -218,36 +214,6 @@ class Turn:
         finally:
             if not kept:
                 charge.release()
-
-    async def _admit(self, wanted: int) -> Charge:
-        charge = self._share.take(wanted)
-        while charge is None:
-            await self._host.clock.sleep(ADMIT_POLL_S)
-            charge = self._share.take(wanted)
-        return charge
-
-    async def _read_bytes(self, follow: Follow, opened: Opened, chunk: Chunk, length: int) -> int:
-        disk = self._host.disk
-        if opened.compressed:
-            # A cancelled read goes on in its thread: it must not share a stream with the next one.
-            stream, follow.stream = follow.stream or GzipStream(), None
-            read = await self._host.run_blocking(
-                stream.read, disk, opened.fd, chunk, length, follow.offset
-            )
-            follow.stream = stream
-            return read
-        warm = disk.read_warm(opened.fd, chunk, length, follow.offset)
-        if warm is not None:
-            return warm
-        return await self._host.run_blocking(
-            disk.read_cold, opened.fd, chunk, length, follow.offset
-        )
-
-    def _is_same(self, follow: Follow, generation: Generation, opened: Opened) -> bool:
-        if follow.log.has_head(opened.fd, generation, self._host.disk):
-            return True
-        self._files.overwritten(follow.log, generation)
-        return False
 
     # -- parse --------------------------------------------------------------------------------
 
@@ -307,7 +273,7 @@ class Turn:
 
     def _skip(self, follow: Follow, generation: Generation, skip: Skip) -> Segment:
         if follow.parser is not None and follow.parser.open_streams:
-            return self.segments.release(follow)
+            return self._release(follow)
         follow.skips.remove(skip)
         stop = min(skip.stop, generation.size)
         mode = StreamMode.LINE
@@ -319,14 +285,14 @@ class Turn:
 
     def _damaged(self, follow: Follow, generation: Generation, error: GzipError) -> Segment | None:
         self._files.count_error(follow.log.path_of(generation), error)
-        self._delay(follow)
+        follow.delay(self._host.clock.monotonic())
         if follow.errors < GZIP_ATTEMPTS:
             return None
         follow.errors = 0
         size = generation.size if generation.size < UNMEASURED else follow.offset
         follow.log.chain.measured(generation, follow.offset)
         if follow.parser is not None and follow.parser.open_streams:
-            return self.segments.release(follow)
+            return self._release(follow)
         stop = max(follow.offset, size)
         return self.segments.lost(
             follow, generation, stop, LossReason.DELETED, StreamMode.LINE, str(error)
@@ -360,7 +326,7 @@ class Turn:
         offset = 0
         if generation is not None and size:
             try:
-                opened = self._open(follow, generation)
+                opened = self.reads.open(follow, generation)
                 if opened is not None and opened.compressed:
                     offset = generation.size
                 elif opened is not None:
@@ -369,7 +335,7 @@ class Turn:
                     )
             except OSError as error:
                 self._files.count_error(follow.log.path_of(generation), error)
-                self._delay(follow)
+                follow.delay(self._host.clock.monotonic())
                 return
         if generation is not None:
             generation.touched = True
@@ -387,8 +353,3 @@ class Turn:
         if opened is not None and not opened.compressed:
             newline = self._host.disk.pread(opened.fd, length, start).rfind(b"\n")
         return start + (newline + 1 if newline >= 0 else length)
-
-    def _delay(self, follow: Follow) -> None:
-        follow.errors += 1
-        wait_s = min(RETRY_S_MAX, RETRY_S_MIN * 2 ** min(follow.errors - 1, 10))
-        follow.retry_at = self._host.clock.monotonic() + wait_s

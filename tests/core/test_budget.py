@@ -7,7 +7,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.budget import Budget, Charge
+from agent.core.budget import SEGMENT_BYTES, Budget, Charge
+from agent.core.counters import Counters
+from agent.core.resolve import Resolver
+from tests.core.test_ledger import segment
 
 
 def test_a_full_route_leaves_the_minimum_of_the_others() -> None:
@@ -63,3 +66,38 @@ def test_sums_stay_true(steps: list[tuple[str, int, bool]]) -> None:
     for charge in charges:
         charge.release()
     assert budget.held == budget.common_held == 0
+
+
+def test_unresolved_segments_cost_what_they_hold() -> None:
+    """
+    Its objects hold more than the columns of a short line: the ledgers are charged for them until it is resolved.
+    """
+    share = Budget(1 << 20, ("r",)).shares["r"]
+    resolver = Resolver("r", {}, Counters(), share)
+    segments = [segment(start, start + 10, 1) for start in range(0, 100, 10)]
+    for item in segments:
+        resolver.track(item)
+    assert share.held == 10 * SEGMENT_BYTES
+    for item in segments[1:]:
+        resolver.delivered(item, 1)
+    assert share.held == 10 * SEGMENT_BYTES, "they wait behind the first one"
+    resolver.delivered(segments[0], 1)
+    assert share.held == 0
+    resolver.track(segment(100, 110, 1))
+    resolver.close()
+    assert share.held == 0
+
+
+def test_a_share_that_is_short_says_so() -> None:
+    """
+    From the chunk that found no room to the one that does.
+    """
+    share = Budget(1000, ("a", "b")).shares["a"]
+    charge = share.take(700)
+    assert charge is not None
+    assert not share.short
+    assert share.take(100) is None
+    assert share.short
+    charge.release()
+    assert share.take(100) is not None
+    assert not share.short

@@ -1,0 +1,96 @@
+"""
+Bytes of a generation into a chunk: admit, open, read.
+
+Whoever asks verifies afterwards that the file still is the generation's (`is_same`): if its head is, everything
+that was read is, too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.sources.followed import is_descriptor_limit
+from agent.sources.gunzip import GzipStream
+
+if TYPE_CHECKING:
+    from agent._fastparse import Chunk
+    from agent.core.budget import Charge, Share
+    from agent.core.generations import Generation
+    from agent.sources.files import Files
+    from agent.sources.follow import Follow
+    from agent.sources.heads import Opened
+
+#: Memory of a chunk at its peak, in chunks: its bytes, joined or unescaped messages behind them, and
+#: 31 bytes of columns a row.
+EXPANSION = 3
+#: How often a reader looks again whether the budget has room.
+ADMIT_POLL_S = 0.02
+
+
+class Reads:
+    """
+    Reads for one reader.
+    """
+
+    def __init__(self, files: Files, share: Share) -> None:
+        self._files = files
+        self._host = files.host
+        self._share = share
+
+    async def admit(self, length: int, *, carried: int = 0) -> Charge:
+        """
+        Wait for room for a chunk of *length* bytes, which may end rows of which *carried* bytes are open.
+        """
+        wanted = length * EXPANSION + carried
+        charge = self._share.take(wanted)
+        while charge is None:
+            await self._host.clock.sleep(ADMIT_POLL_S)
+            charge = self._share.take(wanted)
+        return charge
+
+    def open(self, follow: Follow, generation: Generation) -> Opened | None:
+        """
+        Return an open descriptor of *generation*; None where another file is at its place.
+        """
+        log, disk = follow.log, self._host.disk
+        limit = self._files.settings.open_files_max
+        if generation.key not in log.opened and self._files.open_count >= limit:
+            self._files.make_room()
+        try:
+            opened = log.descriptor(generation, disk)
+        except OSError as error:
+            if not is_descriptor_limit(error) or not self._files.make_room():
+                raise
+            opened = log.descriptor(generation, disk)
+        if opened is not None and not generation.head:
+            log.identify(generation, disk, whole=generation.finished)
+        return opened
+
+    async def fill(
+        self, follow: Follow, opened: Opened, chunk: Chunk, length: int, offset: int
+    ) -> int:
+        """
+        Read chunk[:length] at *offset*; fewer only where the file ends.
+        """
+        disk = self._host.disk
+        if opened.compressed:
+            # A cancelled read goes on in its thread: it must not share a stream with the next one.
+            stream, follow.stream = follow.stream or GzipStream(), None
+            read = await self._host.run_blocking(
+                stream.read, disk, opened.fd, chunk, length, offset
+            )
+            follow.stream = stream
+            return read
+        warm = disk.read_warm(opened.fd, chunk, length, offset)
+        if warm is not None:
+            return warm
+        return await self._host.run_blocking(disk.read_cold, opened.fd, chunk, length, offset)
+
+    def is_same(self, follow: Follow, generation: Generation, opened: Opened) -> bool:
+        """
+        Whether the plain file *opened* still begins as *generation* does; tells the source if not.
+        """
+        if follow.log.has_head(opened.fd, generation, self._host.disk):
+            return True
+        self._files.overwritten(follow.log, generation)
+        return False
