@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +118,40 @@ async def test_pods_that_live_for_a_moment(tmp_path: Path) -> None:
             assert about["docker_id"] == f"{number:064x}"
         for _, table in world.tables():
             assert set(table.column("image").to_pylist()) == {"docker.io/acme/app:1"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+async def test_200_pods_in_a_minute(tmp_path: Path) -> None:
+    """
+    Each lives one to five seconds, and its directory goes with it, read or not.
+    """
+    lives = random.Random(200)
+    async with FakeKubeApi(tmp_path) as api, World(tmp_path) as world:
+        connect(world, api)
+        world.sink("cloudwatch")["labels"] = True
+        await world.start()
+        await world.until(lambda: "following logs" in world.log, "the start")
+
+        async def live(number: int) -> Pod:
+            await asyncio.sleep(number * 0.3)  # The rate of the churn, not a wait for something.
+            pod = world.pod(f"p{number:04d}-web")
+            pod.lines(1)
+            api.put("pods", object_of(pod, number, app=pod.name))
+            for _ in range(LINES - 1):
+                await asyncio.sleep(lives.uniform(1.0, 5.0) / (LINES - 1))
+                pod.lines(1)
+            api.delete("pods", pod.name, pod.namespace)
+            shutil.rmtree(pod.directory.parent)
+            return pod
+
+        pods = await asyncio.gather(*(live(number) for number in range(200)))
+        await world.delivered(*pods)
+        assert await world.stop() == 0, world.log
+        world.assert_exact(*pods)
+        for record in records(world):
+            assert record["kubernetes"]["labels"] == {"app": record["kubernetes"]["pod_name"]}
+        assert not await world.losses()
 
 
 async def test_a_route_that_selects_by_label_never_leaks(tmp_path: Path) -> None:
