@@ -9,6 +9,7 @@ another's imports.  Exit codes are those of sysexits: 0 done, 64 wrong usage, 70
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import sys
@@ -70,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     Run one command and return its exit code.
     """
+    # Imports make a hundred thousand objects and no garbage; what runs for long turns it on again.
+    gc.disable()
     args = parser().parse_args(arguments)
     try:
         function: Callable[[argparse.Namespace], int] = getattr(
@@ -94,6 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # `tailrace losses | head`: Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE_CLOSED
+    finally:
+        gc.enable()
     return code
 
 

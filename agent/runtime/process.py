@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from agent.core.errors import RetryError
-from agent.runtime import crash, gauges
+from agent.runtime import collector, crash, gauges
 from agent.runtime.admin import Admin
 from agent.runtime.agent import Agent
 from agent.runtime.host import SystemHost
@@ -55,6 +55,7 @@ async def run_agent(config: Config, own_log: OwnLog) -> int:
     Run until a signal, drain, and return the exit code; raises StopError.
     """
     crash.install()
+    collector.settle()
     raise_open_files_max()
     host = SystemHost(own_log)
     clock = host.clock
