@@ -18,6 +18,7 @@ resolved.  Rows are resolved by cloudwatch_outcomes.py alone, which has no await
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from agent._fastencode import MESSAGE_BARE, MESSAGE_CONTAINER_INSIGHTS, MESSAGE_OTEL
@@ -129,6 +130,7 @@ class CloudWatchSink(Sink):
         self._paused_until = float("-inf")
         self._draining = False
         self._closed = False
+        self._accepted = asyncio.Event()
 
     async def open(self) -> None:
         """
@@ -146,6 +148,7 @@ class CloudWatchSink(Sink):
         self._batcher.add(
             rendered.names, segment, bytes=size, events=segment.rows, now=self._clock.monotonic()
         )
+        self._accepted.set()
         self._pump()
 
     async def run(self) -> None:
@@ -154,6 +157,10 @@ class CloudWatchSink(Sink):
         """
         try:
             while True:
+                if self.idle:
+                    # Quiet pods cost nothing: nobody wakes up until something is accepted.
+                    self._accepted.clear()
+                    await self._accepted.wait()
                 self._pump()
                 await self._clock.sleep(TICK_S)
         finally:
