@@ -9,9 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from agent.core.identity import NO_TAIL
+
 if TYPE_CHECKING:
     from agent.core.batch import Loss
     from agent.core.cursor import Cursor
+    from agent.core.identity import Tail
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class GenerationRow:
     inode: int
     name: str  # file name when last seen
     size: int  # bytes when last seen, decompressed ones for a gz
+    tail: Tail = NO_TAIL  # where the head may be that of other files, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,14 @@ class Transaction:
     sink: SinkRows | None = None
     windows: list[Window] = field(default_factory=list)  # inserted or replaced
     windows_gone: list[int] = field(default_factory=list)
+
+    @property
+    def moved(self) -> bool:
+        """
+        Whether the route came further: what its files have become alone is no commit of its own.
+        """
+        rest = (self.cursors, self.forgotten, self.losses, self.windows, self.windows_gone)
+        return not self.generations or self.sink is not None or any(rest)
 
 
 @dataclass(slots=True)

@@ -1,9 +1,7 @@
 """
 One generation of a Log: its identity, and what may still happen to its file.
 
-Identity is the hash of the first complete line, or of its first 1,024 bytes.  CRI lines begin with
-nanoseconds, so it is unique there; where it is not (a constant banner), the ordinal (how many
-earlier generations of the Log had the same head) and device and inode as hints decide.
+What it is recognised by is in identity.py; device, inode, name and size are hints.
 
 | state | its file | next |
 |---|---|---|
@@ -19,20 +17,17 @@ No I/O and no clock.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent.core.checkpoint import GenerationRow
+from agent.core.identity import NO_TAIL, TAIL_BYTES_MAX, tail_of
 
 if TYPE_CHECKING:
+    from agent.core.identity import Head, Tail
     from agent.core.rotated_names import RotatedName
 
-#: Bytes of the first line that count.  Vector's default fingerprint is one line, too; a JSON line
-#: can be a mebibyte, and reading that for every file at every start is not worth it.
-HEAD_BYTES_MAX = 1024
-DIGEST_BYTES = 16
 #: `available` of a compressed file until it was read to its end.
 UNMEASURED = 1 << 62
 
@@ -61,6 +56,7 @@ class Event(Enum):
     NOT_SEEN = auto()
     OVERWRITTEN = auto()
     QUIET = auto()
+    GIVEN_UP = auto()
 
 
 #: Cells that are not here cannot happen: matching never gives a CUT generation the live file back,
@@ -84,6 +80,7 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.ABSENT, Event.NOT_SEEN): State.ABSENT,
     (State.ABSENT, Event.OVERWRITTEN): State.CUT,
     (State.ABSENT, Event.QUIET): State.SEALED,
+    (State.ABSENT, Event.GIVEN_UP): State.LOST,
     # A copy is made before the file is cut, so it is complete when it counts.
     (State.CUT, Event.SEEN_ROTATED): State.SEALED,
     (State.CUT, Event.SEEN_COMPRESSED): State.SEALED,
@@ -94,6 +91,7 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.SEALED, Event.SEEN_COMPRESSED): State.SEALED,
     (State.SEALED, Event.NOT_SEEN): State.SEALED,
     (State.SEALED, Event.OVERWRITTEN): State.CUT,
+    (State.SEALED, Event.GIVEN_UP): State.LOST,
     (State.LOST, Event.NOT_SEEN): State.LOST,
 }
 
@@ -102,40 +100,6 @@ class ImpossibleEventError(AssertionError):
     """
     An observation that the table has no cell for: a bug in the matching, never in the input.
     """
-
-
-class Head(NamedTuple):
-    """
-    The identity of a file's content.
-    """
-
-    digest: bytes
-    length: int
-
-
-def head_of(first: bytes, *, whole: bool) -> Head | None:
-    """
-    Return the head of a file that begins with *first*; None while its first line is incomplete.
-
-    *whole*: nothing will be appended any more, so that an incomplete line counts.
-    """
-    newline = first.find(b"\n", 0, HEAD_BYTES_MAX)
-    if newline >= 0:
-        length = newline + 1
-    elif len(first) >= HEAD_BYTES_MAX:
-        length = HEAD_BYTES_MAX
-    elif whole and first:
-        length = len(first)
-    else:
-        return None
-    return Head(head_digest(first[:length]), length)
-
-
-def head_digest(head: bytes) -> bytes:
-    """
-    Return the hash of the bytes of a head.
-    """
-    return hashlib.blake2b(head, digest_size=DIGEST_BYTES).digest()
 
 
 class Sighting(NamedTuple):
@@ -152,6 +116,8 @@ class Sighting(NamedTuple):
     head: Head | None
     #: It could not be opened or read: only its inode tells what it is.
     unreadable: bool = False
+    #: What it has where tails were looked for.
+    tails: tuple[Tail, ...] = ()
 
     @property
     def key(self) -> tuple[int, int]:
@@ -159,6 +125,15 @@ class Sighting(NamedTuple):
         Device and inode.
         """
         return (self.device, self.inode)
+
+    @property
+    def event(self) -> Event:
+        """
+        What it means for its generation.
+        """
+        if self.parts.compressed:
+            return Event.SEEN_COMPRESSED
+        return Event.SEEN_LIVE if self.parts.is_live else Event.SEEN_ROTATED
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -184,6 +159,10 @@ class Generation:
     waiting_since: float = float("-inf")  # superseded, absent or cut since
     was_cut: bool = False
     touched: bool = False  # a route began to read it, or a checkpoint knows it
+    sought: bool = False  # a checkpoint knows it, and no look has found it yet
+    stamped: bool = False  # its head is no other file's
+    tail: Tail = NO_TAIL
+    given_up: str = ""  # the limit for which its descriptor was closed
     measured: bool = False  # a compressed file was read to its end
 
     @property
@@ -222,7 +201,15 @@ class Generation:
         """
         Whether *sighting* begins like this generation.
         """
-        return sighting.head == (self.head, self.head_length)
+        return sighting.head is not None and sighting.head.key == (self.head, self.head_length)
+
+    def note_tail(self, before: bytes | memoryview, offset: int) -> None:
+        """
+        Remember the bytes that end at *offset*, where its first line does not tell it from others.
+        """
+        tail = self.tail
+        if not self.stamped and (offset, len(before)) > (tail.offset, tail.length):
+            self.tail = tail_of(bytes(before[-TAIL_BYTES_MAX:]), offset)
 
     def row(self, log: str) -> GenerationRow:
         """
@@ -239,6 +226,7 @@ class Generation:
             inode=self.inode,
             name=self.name,
             size=self.size,
+            tail=self.tail,
         )
 
 
@@ -258,16 +246,7 @@ def from_row(row: GenerationRow) -> Generation:
         size=row.size,
         state=State.ABSENT,
         touched=True,
+        sought=True,
+        tail=row.tail,
         grown_at=float("-inf"),
     )
-
-
-def file_id_of(seed: str, head: Head, ordinal: int) -> str:
-    """
-    Derive the id of a file from what survives the loss of the state directory.
-    """
-    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    for part in (seed.encode("utf-8", "surrogateescape"), head.digest, b"%d" % ordinal):
-        digest.update(len(part).to_bytes(4, "little"))
-        digest.update(part)
-    return digest.hexdigest()

@@ -51,6 +51,8 @@ class FileStat(Protocol):
     def st_nlink(self) -> int: ...
     @property
     def st_mode(self) -> int: ...
+    @property
+    def st_blocks(self) -> int: ...
 
 
 class Disk(Protocol):
@@ -80,6 +82,8 @@ class Disk(Protocol):
         """Read into chunk[:length], waiting for the disk; called in the executor."""
 
     def close(self, fd: int) -> None: ...
+    def free(self, path: str | int) -> int:
+        """Bytes that are free for us on the file system of a path or descriptor."""
 
 
 class StateDisk(Protocol):

@@ -7,9 +7,9 @@ route that stands at a place what to do: read, wait, go on to the next generatio
 
 How a sighting finds its generation:
 
-1. by device and inode, if the head agrees and the size did not shrink; a mismatch means that the
+1. by device and inode, if head and tail agree and the size did not shrink; a mismatch means that the
    file was cut, overwritten, or deleted and its inode reused;
-2. else by head, newest first, in chain order: a rename over file systems, a gzip, a copy;
+2. else by head and tail, newest first, in chain order: a rename over file systems, a gzip, a copy;
 3. else it is a new generation if it comes after everything that was recognised.  What comes before
    is a copy, or older than anything that a cursor still needs.
 
@@ -30,18 +30,18 @@ from agent.core.generations import (
     UNMEASURED,
     Event,
     Generation,
-    Head,
     Sighting,
     State,
-    file_id_of,
     from_row,
 )
-from agent.core.sightings import age_s, in_order, is_same
+from agent.core.identity import NO_TAIL, file_id_of
+from agent.core.sightings import age_s, by_head, in_order, is_same
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from agent.core.checkpoint import GenerationRow
+    from agent.core.identity import Head
 
 #: Quiet time after which a renamed file is finished once its successor has bytes: the writer has
 #: moved on, but a runtime's copier of the other stream may flush a last line.
@@ -65,13 +65,23 @@ class Chain:
     The generations of one Log.
     """
 
-    __slots__ = ("_grace_s", "_rebooted", "_seed", "generations", "log", "next_number", "seen")
+    __slots__ = (
+        "_grace_s",
+        "_life",
+        "_rebooted",
+        "_seed",
+        "generations",
+        "log",
+        "next_number",
+        "seen",
+    )
 
     def __init__(
         self,
         log: str,
         *,
         seed: str,
+        life: str = "",
         rows: Iterable[GenerationRow] = (),
         grace_s: float = 5.0,
         rebooted: bool = False,
@@ -82,6 +92,8 @@ class Chain:
         #: Whether the last look saw any file of the family; None: nobody has looked.
         self.seen: bool | None = None
         self._seed = seed
+        #: What no other chain ever has; empty: nothing is written any more (replay).
+        self._life = life
         self._grace_s = grace_s
         self._rebooted = rebooted
 
@@ -91,19 +103,13 @@ class Chain:
         """
         Return the generation with this number.
         """
-        for generation in reversed(self.generations):
-            if generation.number == number:
-                return generation
-        return None
+        return next((item for item in reversed(self.generations) if item.number == number), None)
 
     def after(self, number: int) -> Generation | None:
         """
         Return the next generation behind *number*.
         """
-        for generation in self.generations:
-            if generation.number > number:
-                return generation
-        return None
+        return next((item for item in self.generations if item.number > number), None)
 
     @property
     def over(self) -> bool:
@@ -217,6 +223,14 @@ class Chain:
             generation.available = UNMEASURED if place.parts.compressed else place.size
             generation.measured = False
 
+    def give_up(self, generation: Generation, size: int, why: str) -> None:
+        """
+        Note that the deleted file of *generation*, which has *size* bytes, is held no longer.
+        """
+        generation.apply(Event.GIVEN_UP)
+        generation.size = max(generation.size, size)
+        generation.given_up = why
+
     def identify(self, generation: Generation, head: Head) -> None:
         """
         Give *generation* its identity.
@@ -225,11 +239,20 @@ class Chain:
         ordinals = [
             other.ordinal
             for other in self.generations
-            if other is not generation and (other.head, other.head_length) == head
+            if other is not generation and (other.head, other.head_length) == head.key
         ]
-        generation.head, generation.head_length = head
+        generation.head, generation.head_length = head.key
+        generation.stamped = head.stamped
         generation.ordinal = max(ordinals, default=-1) + 1
-        generation.file_id = file_id_of(self._seed, head, generation.ordinal)
+        place = generation.place
+        parts: tuple[str, ...]
+        if head.stamped:
+            parts = (str(generation.ordinal),)
+        elif self._life or place is None:
+            parts = (self._life, str(generation.number))
+        else:
+            parts = ("", place.name, str(place.size), str(place.mtime_ns))
+        generation.file_id = file_id_of(self._seed, head, *parts)
 
     def settle(self, now: float) -> None:
         """
@@ -295,20 +318,9 @@ class Chain:
         candidates = [
             generation
             for generation in reversed(self.generations)
-            if generation not in taken
-            and floor < generation.number < ceiling
-            and generation.state is not State.LOST
-            and generation.same_head(sighting)
+            if generation not in taken and floor < generation.number < ceiling
         ]
-        live = sighting.parts.is_live and not sighting.parts.compressed
-        for generation in candidates:
-            if generation.state is State.CUT:
-                if not live:
-                    return generation  # The copy that was made before the cut.
-            elif sighting.parts.compressed or self._rebooted or sighting.size >= generation.size:
-                return generation
-        # A live file that is shorter begins anew; a rotated one is a copy that lacks the end.
-        return candidates[0] if candidates and not live else None
+        return by_head(sighting, candidates, rebooted=self._rebooted)
 
     def _make_way(self, ordered: list[Sighting], placed: dict[int, Generation]) -> None:
         """
@@ -318,11 +330,12 @@ class Chain:
         but the live file was recognised.  Where no route has touched that, numbers are free.
         """
         last = max((index for index, item in placed.items() if item.touched), default=-1)
-        heads = {(item.head, item.head_length) for item in self.generations}
         fresh = [
             index
             for index in range(last + 1, len(ordered))
-            if index not in placed and ordered[index].head not in {None, *heads}
+            if index not in placed
+            and ordered[index].head is not None
+            and not any(item.same_head(ordered[index]) for item in self.generations)
         ]
         for index in [index for index in placed if fresh and index > fresh[0]]:
             self.generations.remove(placed.pop(index))
@@ -354,17 +367,14 @@ class Chain:
                     generation.waiting_since = now - age_s(seen, now_ns)
 
     def _found(self, generation: Generation, sighting: Sighting, now: float) -> None:
-        if sighting.parts.compressed:
-            event = Event.SEEN_COMPRESSED
-        elif sighting.parts.is_live:
-            event = Event.SEEN_LIVE
-        else:
-            event = Event.SEEN_ROTATED
-        generation.apply(event)
+        generation.apply(sighting.event)
         generation.place = sighting
         generation.name = sighting.name
-        if sighting.head is not None and not generation.head:
-            self.identify(generation, sighting.head)
+        generation.sought = False
+        if sighting.head is not None:
+            generation.stamped = sighting.head.stamped
+            if not generation.head:
+                self.identify(generation, sighting.head)
         if generation.held and generation.key != sighting.key:
             return  # Go on with the file that is open: same bytes, and no second read.
         moved = generation.key != sighting.key
@@ -377,6 +387,8 @@ class Chain:
             return
         if self._rebooted and sighting.size < generation.size:
             generation.size = sighting.size
+        if sighting.size < generation.tail.offset:
+            generation.tail = NO_TAIL  # Cut by a power loss, or a copy that lacks the end.
         if sighting.size > generation.available and generation.available:
             generation.grown_at = now
         generation.available = sighting.size

@@ -7,10 +7,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.core.generations import State
+from agent.core.identity import Probe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from agent.core.checkpoint import GenerationRow
     from agent.core.generations import Generation, Sighting
 
 
@@ -25,6 +27,8 @@ def is_same(
     if not generation.head and not generation.held:
         return _may_be(generation, sighting, others)
     if generation.head and not generation.same_head(sighting):
+        return False
+    if contradicts(generation, sighting, rebooted=rebooted):
         return False
     if sighting.parts.compressed:
         return True
@@ -44,6 +48,61 @@ def _may_be(generation: Generation, sighting: Sighting, others: Sequence[Generat
     if generation.state is State.SEALED and sighting.size != generation.size:
         return False
     return not any(other.head and other.same_head(sighting) for other in others)
+
+
+def contradicts(generation: Generation, sighting: Sighting, *, rebooted: bool) -> bool:
+    """
+    Whether a file that begins like *generation* has other bytes than were seen of it.
+    """
+    tail = generation.tail
+    if not tail.length or sighting.unreadable:
+        return False
+    found = next((item for item in sighting.tails if item[:2] == tail[:2]), None)
+    compressed = sighting.parts.compressed
+    if (found is not None and not found.digest) or (not compressed and sighting.size < tail.offset):
+        # A power loss takes what was not synced, and the copy of a file that was cut afterwards can
+        # lack its last lines.  Otherwise a shorter file is another one.
+        return generation.state is not State.CUT and (compressed or not rebooted)
+    return found is not None and found.digest != tail.digest
+
+
+def probes_of(known: Iterable[Generation | GenerationRow]) -> list[Probe]:
+    """
+    Return the tails by which files that begin alike are told apart.
+    """
+    return [
+        Probe((item.head, item.head_length), item.tail.offset, item.tail.length)
+        for item in known
+        if item.tail.length
+    ]
+
+
+def by_head(
+    sighting: Sighting, candidates: Sequence[Generation], *, rebooted: bool
+) -> Generation | None:
+    """
+    Return which of the generations *candidates*, newest first, the file is that no inode leads to.
+    """
+    assert sighting.head is not None
+    live = sighting.parts.is_live and not sighting.parts.compressed
+    fitting = [
+        generation
+        for generation in candidates
+        if generation.state is not State.LOST
+        and generation.same_head(sighting)
+        and not contradicts(generation, sighting, rebooted=rebooted)
+        # On one file system a file keeps its inode: a live one with another was made anew, however
+        # it begins.
+        and (sighting.head.stamped or rebooted or not live or generation.device != sighting.device)
+    ]
+    for generation in fitting:
+        if generation.state is State.CUT:
+            if not live:
+                return generation  # The copy that was made before the cut.
+        elif sighting.parts.compressed or rebooted or sighting.size >= generation.size:
+            return generation
+    # A live file that is shorter begins anew; a rotated one is a copy that lacks the end.
+    return fitting[0] if fitting and not live else None
 
 
 def _order(sighting: Sighting) -> tuple[tuple[int, int, str], int, bool]:

@@ -111,6 +111,7 @@ class Agent:
                 generations=rows,
                 routes=[item.name for item in self.config.routes if item.source == source.name],
                 rebooted=self._rebooted,
+                finite=self.finite,
             )
 
     async def drain(self, timeout_s: float) -> None:

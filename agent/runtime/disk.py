@@ -85,6 +85,14 @@ class OsDisk:
         except OSError:
             return path
 
+    @staticmethod
+    def free(path: str | int) -> int:
+        """
+        Return the bytes that are free on the file system of a path or descriptor.
+        """
+        status = os.statvfs(path)
+        return status.f_bavail * status.f_frsize
+
     def open(self, path: str) -> int:
         """
         Return a read-only descriptor; EMFILE where only those are left that others need.

@@ -210,14 +210,15 @@ class Route:
             )
         )
         losses = list(resolver.losses)
-        if not (cursors or finished or losses or sink_rows is not None):
+        generations = reader.generation_rows(cursors)
+        if not (cursors or finished or losses or generations or sink_rows is not None):
             return
         transaction = Transaction(
             route=self.settings.name,
             at_ns=self._host.clock.now_ns(),
             cursors=cursors,
             forgotten=finished,
-            generations=reader.generation_rows(cursors),
+            generations=generations,
             losses=losses,
             sink=sink_rows,
         )
@@ -232,6 +233,7 @@ class Route:
         self, reader: Reader, sink: Sink, resolver: Resolver, transaction: Transaction
     ) -> None:
         resolver.written(transaction.cursors, len(transaction.losses))
+        reader.stored()
         for log, cursor in transaction.cursors.items():
             reader.release_generations(log, cursor)
         finished = set(reader.finished())

@@ -121,7 +121,8 @@ def _drop_losses(connection: sqlite3.Connection, route_id: int) -> None:
     if excess <= 0:
         return
     connection.execute(
-        "INSERT INTO losses_dropped SELECT route_id, reason, count(*), sum(stop - start), sum(rows), max(at_ns) FROM"
+        "INSERT INTO losses_dropped (route_id, reason, records, bytes, rows, at_ns)"
+        " SELECT route_id, reason, count(*), sum(stop - start), sum(rows), max(at_ns) FROM"
         " (SELECT * FROM losses WHERE route_id = ? ORDER BY id LIMIT ?) WHERE true GROUP BY reason"
         " ON CONFLICT DO UPDATE SET records = records + excluded.records, bytes = bytes + excluded.bytes,"
         " rows = rows + excluded.rows, at_ns = max(at_ns, excluded.at_ns)",

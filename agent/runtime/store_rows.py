@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from agent.core.checkpoint import GenerationRow, RouteState, SinkRows, Transaction, Window
 from agent.core.cursor import Cursor, StreamCursor
 from agent.core.errors import StopError
+from agent.core.identity import NO_TAIL, Tail
 from agent.runtime.store_file import EXIT_CONFIGURATION
 from agent.runtime.store_losses import write_losses
 from agent.runtime.store_schema import path_in, path_out
@@ -35,10 +36,16 @@ _CURSOR_UPSERT = (
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _CURSOR_COLUMNS.split(", "))
 )
-_PRUNE_PASSED = (
-    "DELETE FROM generations WHERE log = ? AND number < -? +"
+_GENERATION_COLUMNS = "log, number, head, head_length, ordinal, file_id, device, inode, name, size"
+_PRUNE_TAILS = (
+    "DELETE FROM tails WHERE NOT EXISTS (SELECT 1 FROM generations WHERE generations.log = tails.log"
+    " AND generations.number = tails.number AND generations.file_id = tails.file_id)"
+)
+_PRUNE_PASSED, _PRUNE_PASSED_TAILS = (
+    f"DELETE FROM {table} WHERE log = ? AND number < -? +"  # noqa: S608
     " (SELECT min(min(other_generation, stdout_generation, stderr_generation))"
-    " FROM cursors WHERE cursors.log = generations.log)"
+    f" FROM cursors WHERE cursors.log = {table}.log)"
+    for table in ("generations", "tails")
 )
 
 
@@ -156,9 +163,16 @@ def read_generations(connection: sqlite3.Connection) -> list[GenerationRow]:
     """
     Return all generations, by Log and number.
     """
+    # `tailrace status` may read what the version before writes.
+    known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'tails'").fetchone()
+    tails = {}
+    if known is not None:
+        for log, number, file_id, *tail in connection.execute(
+            "SELECT log, number, file_id, offset, length, digest FROM tails"
+        ):
+            tails[log, number, file_id] = Tail(*tail)
     rows = connection.execute(
-        "SELECT log, number, head, head_length, ordinal, file_id, device, inode, name, size"
-        " FROM generations ORDER BY log, number"
+        f"SELECT {_GENERATION_COLUMNS} FROM generations ORDER BY log, number"  # noqa: S608
     )
     return [
         GenerationRow(
@@ -172,6 +186,7 @@ def read_generations(connection: sqlite3.Connection) -> list[GenerationRow]:
             inode,
             path_out(name),
             size,
+            tails.get((log, number, file_id), NO_TAIL),
         )
         for log, number, head, length, ordinal, file_id, device, inode, name, size in rows
     ]
@@ -196,7 +211,9 @@ def write(
             ],
         )
         connection.executemany(
-            "INSERT OR REPLACE INTO generations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            # By name: the version after this one may have more columns.
+            f"INSERT OR REPLACE INTO generations ({_GENERATION_COLUMNS})"  # noqa: S608
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
                     *(path_in(row.log), row.number, row.head, row.head_length, row.ordinal),
@@ -205,21 +222,31 @@ def write(
                 for row in changes.generations
             ],
         )
+        connection.executemany(
+            "INSERT OR REPLACE INTO tails (log, number, file_id, offset, length, digest)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (path_in(row.log), row.number, row.file_id, *row.tail)
+                for row in changes.generations
+                if row.tail.length
+            ],
+        )
         _prune_forgotten(connection, changes.forgotten)
         _prune_passed(connection, changes)
         write_losses(connection, route_id, changes)
         if changes.sink is not None:
             connection.execute(
-                "INSERT OR REPLACE INTO sink_rows VALUES (?, ?, ?)",
+                "INSERT OR REPLACE INTO sink_rows (route_id, window, staging_length) VALUES (?, ?, ?)",
                 (route_id, changes.sink.window, changes.sink.staging_length),
             )
         _write_windows(connection, route_id, changes)
         connection.execute(
-            "INSERT INTO meta VALUES ('commits', 1) ON CONFLICT DO UPDATE SET value = value + 1"
+            "INSERT INTO meta (key, value) VALUES ('commits', 1) ON CONFLICT DO UPDATE SET value = value + 1"
         )
         connection.execute(
-            "UPDATE routes SET committed_ns = ?, boot_id = ? WHERE id = ?",
-            (changes.at_ns, boot_id, route_id),
+            "UPDATE routes SET committed_ns = ?1, boot_id = ?2 WHERE id = ?3"
+            " AND (?4 OR committed_ns IS NULL)",
+            (changes.at_ns, boot_id, route_id, changes.moved),
         )
 
 
@@ -263,6 +290,7 @@ def prune(connection: sqlite3.Connection) -> None:
     Delete the generations of Logs that no route has a cursor in.
     """
     connection.execute("DELETE FROM generations WHERE log NOT IN (SELECT log FROM cursors)")
+    connection.execute(_PRUNE_TAILS)
 
 
 def _prune_forgotten(connection: sqlite3.Connection, logs: Iterable[str]) -> None:
@@ -270,14 +298,17 @@ def _prune_forgotten(connection: sqlite3.Connection, logs: Iterable[str]) -> Non
         "DELETE FROM generations WHERE log = ?1 AND NOT EXISTS (SELECT 1 FROM cursors WHERE log = ?1)",
         [(path_in(log),) for log in logs],
     )
+    connection.executemany(
+        "DELETE FROM tails WHERE log = ?1 AND NOT EXISTS (SELECT 1 FROM cursors WHERE log = ?1)",
+        [(path_in(log),) for log in logs],
+    )
 
 
 def _prune_passed(connection: sqlite3.Connection, changes: Transaction) -> None:
     # Only a new generation can push an old one out of the kept ones.
-    connection.executemany(
-        _PRUNE_PASSED,
-        [(path_in(log), GENERATIONS_KEPT_MAX) for log in {row.log for row in changes.generations}],
-    )
+    logs = {path_in(row.log) for row in changes.generations}
+    for statement in (_PRUNE_PASSED, _PRUNE_PASSED_TAILS):
+        connection.executemany(statement, [(log, GENERATIONS_KEPT_MAX) for log in logs])
 
 
 def _write_windows(connection: sqlite3.Connection, route_id: int, changes: Transaction) -> None:
@@ -291,11 +322,12 @@ def _write_windows(connection: sqlite3.Connection, route_id: int, changes: Trans
             f"window of route {window.route} in a transaction of {changes.route}"
         )
         connection.execute(
-            "INSERT INTO windows VALUES (?, ?, ?, ?)",
+            "INSERT INTO windows (route_id, number, staging_length, sealed_ns) VALUES (?, ?, ?, ?)",
             (route_id, window.number, window.staging_length, window.sealed_ns),
         )
         connection.executemany(
-            "INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO objects (route_id, window, position, key, path, bytes, confirmed)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             [
                 (route_id, window.number, position, path_in(key), path_in(path), size, confirmed)
                 for position, (key, path, size, confirmed) in enumerate(window.objects)

@@ -9,7 +9,7 @@ may be read by any number of `tailrace status` meanwhile.
 | column | example | meaning |
 |---|---|---|
 | key | `format_version` | `format_version`, `reader_version_min`, `created_ns`, `written_by`, and those below |
-| value | `1` | integer or text |
+| value | `2` | integer or text |
 
 `commits` counts them.  `rebuild` stands there while staging may know of more than the database and has not been read;
 `lost` says that a database before this one was lost.
@@ -38,6 +38,14 @@ only add (columns with defaults, tables), so the version before can still read w
 | ordinal | `0` | earlier generations with the same head |
 | file_id | `9f86d081884c7d65…` | 32 hex digits |
 | device, inode, name, size | `2049`, `131`, `0.log.20261122-101500`, `10485760` | hints, when last seen |
+
+**tails** (since format 2): how a file goes on whose first line may be that of others, too (core/identity.py).  A table
+of its own, because the version before writes all columns of generations by position.
+
+| column | example | meaning |
+|---|---|---|
+| log, number, file_id | as in generations | a row counts only where all three agree |
+| offset, length, digest | `8192`, `1024`, 16 bytes | blake2b-128 of the *length* bytes before *offset* |
 
 **cursors**: one row per route and Log; the three streams of core/cursor.py side by side, because they
 are always written together (measured, 5,000 Logs in one commit: 28 ms; a row per stream: 52 ms).
@@ -80,14 +88,21 @@ if TYPE_CHECKING:
 DATABASE_NAME = "tailrace.db"
 #: "Tail", so that `file tailrace.db` and we can tell the database from someone else's.
 APPLICATION_ID = 0x5461696C
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 #: The oldest format that MIGRATIONS lead on from.
 FORMAT_VERSION_OLDEST = 1
 READER_VERSION_MIN = 1
+TAILS = """
+CREATE TABLE tails (
+    log TEXT NOT NULL, number INTEGER NOT NULL, file_id TEXT NOT NULL,
+    offset INTEGER NOT NULL, length INTEGER NOT NULL, digest BLOB NOT NULL,
+    PRIMARY KEY (log, number)
+) WITHOUT ROWID
+"""
 #: SQL that leads from the format in the key to the next one; additive only.
-MIGRATIONS: Mapping[int, str] = {}
+MIGRATIONS: Mapping[int, str] = {1: TAILS}
 
-SCHEMA = """
+SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 CREATE TABLE routes (
     id INTEGER PRIMARY KEY,
@@ -105,6 +120,7 @@ CREATE TABLE generations (
     device INTEGER NOT NULL, inode INTEGER NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL,
     PRIMARY KEY (log, number)
 ) WITHOUT ROWID;
+{TAILS};
 CREATE TABLE cursors (
     route_id INTEGER NOT NULL REFERENCES routes ON DELETE CASCADE, log TEXT NOT NULL,
     other_generation INTEGER NOT NULL, other_offset INTEGER NOT NULL, other_mode INTEGER NOT NULL,

@@ -21,16 +21,15 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from agent.core.generations import Sighting
 from agent.core.rotated_names import RotatedName, as_live, as_rotated, ignored
-from agent.sources.gunzip import size_hint
-from agent.sources.heads import Opened, head_at
+from agent.sources.looks import Looks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from agent.core.generations import Sighting
     from agent.core.host import Disk, FileStat
     from agent.sources.globs import Globs, Places
+    from agent.sources.heads import Opened
+    from agent.sources.looks import Known
 
 #: A directory whose mtime is younger than this when it is listed may change without its mtime doing so.
 RACY_NS = 2_000_000_000
@@ -107,19 +106,19 @@ class Discovery:
         dirty: set[str],
         *,
         now_ns: int,
-        known: Mapping[str, Sighting],
+        known: Known,
         open_max: int,
     ) -> Scan:
         """
         Look.
 
-        *known*: what earlier scans saw, by path, so that heads are read once; *open_max*: how many files
-        may stay open.
+        *known*: what earlier scans saw, and what is looked for; *open_max*: how many files may stay open.
         """
         while self._over:
             self._forget(self._over.pop())
         scan = Scan()
-        run = _Run(self, scan, scope, now_ns, known, open_max)
+        looks = Looks(self.disk, known, scan.opened, scan.errors, open_max)
+        run = _Run(self, scan, scope, now_ns, looks)
         if scope is Scope.ALL:
             self._aliases.clear()
             for key in list(self._links):
@@ -239,16 +238,14 @@ class _Run:
         scan: Scan,
         scope: Scope,
         now_ns: int,
-        known: Mapping[str, Sighting],
-        open_max: int,
+        looks: Looks,
     ) -> None:
         self.visited: set[str] = set()
         self._discovery = discovery
         self._scan = scan
         self._scope = scope
         self._now_ns = now_ns
-        self._known = known
-        self._open_max = open_max
+        self._looks = looks
 
     def walk(self, path: str, places: Places, depth: int) -> None:
         """
@@ -330,57 +327,9 @@ class _Run:
         files = [(name, status) for name, status in listing if stat.S_ISREG(status.st_mode)]
         for key, family in self._discovery.families_in(directory, files).items():
             self._scan.families[key] = [
-                self._sighting(posixpath.join(directory.path, name), name, parts, status)
+                self._looks.at(key, posixpath.join(directory.path, name), parts, status)
                 for name, parts, status in family
             ]
-
-    def _sighting(self, path: str, name: str, parts: RotatedName, status: FileStat) -> Sighting:
-        key = (status.st_dev, status.st_ino)
-        sighting = Sighting(
-            name, parts, *key, status.st_size, status.st_mtime_ns, None, unreadable=False
-        )
-        # By path and inode: an inode alone may be that of another file by now.
-        known = self._known.get(path)
-        if (
-            known is not None
-            and known.key == key
-            and known.head is not None
-            and not known.unreadable
-        ):
-            if not parts.compressed and not known.parts.compressed and status.st_size >= known.size:
-                return sighting._replace(head=known.head)
-            if parts.compressed and known.mtime_ns == status.st_mtime_ns:
-                return sighting._replace(head=known.head, size=known.size)
-        try:
-            return self._read_head(path, sighting)
-        except OSError as error:
-            self._scan.errors.append((path, error))
-            return sighting._replace(unreadable=True)
-
-    def _read_head(self, path: str, sighting: Sighting) -> Sighting:
-        disk = self._discovery.disk
-        already = self._scan.opened.get(sighting.key)
-        fd = disk.open(path) if already is None else already.fd
-        keep = already is not None
-        try:
-            # The name may lead elsewhere by now: what counts is what was opened.
-            status = disk.fstat(fd)
-            compressed = sighting.parts.compressed
-            sighting = sighting._replace(
-                device=status.st_dev,
-                inode=status.st_ino,
-                size=size_hint(disk, fd, status.st_size) if compressed else status.st_size,
-                mtime_ns=status.st_mtime_ns,
-                head=head_at(disk, fd, compressed=compressed, whole=not sighting.parts.is_live),
-            )
-            room = len(self._scan.opened) < self._open_max
-            if room and not keep and sighting.key not in self._scan.opened:
-                self._scan.opened[sighting.key] = Opened(fd, compressed)
-                keep = True
-        finally:
-            if not keep:
-                disk.close(fd)
-        return sighting
 
 
 def errno_name(error: OSError) -> str:

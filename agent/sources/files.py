@@ -18,9 +18,12 @@ from agent.core import counters as metric
 from agent.core.generations import State
 from agent.core.kubelet_path import identity_seed
 from agent.core.logs import Chain
+from agent.core.sightings import probes_of
+from agent.sources.descriptors import Descriptors
 from agent.sources.discovery import Discovery, Scan, Scope, errno_name
 from agent.sources.followed import FollowedLog, is_descriptor_limit
 from agent.sources.globs import Globs, sees
+from agent.sources.looks import Known
 from agent.sources.reader import Reader
 from agent.sources.rescans import Rescans
 from agent.sources.settings import FilesSettings
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from agent.core.cursor import Cursor
     from agent.core.generations import Generation, Sighting
     from agent.core.host import Host
+    from agent.core.identity import Probe
     from agent.sources.gate import Gate
     from agent.sources.resources import Resources
 
@@ -55,6 +59,7 @@ class Files:
         generations: Sequence[GenerationRow],
         routes: Iterable[str] = (),
         rebooted: bool = False,
+        finite: bool = False,
     ) -> None:
         self.settings = settings
         self.host = host
@@ -64,17 +69,23 @@ class Files:
         self.frozen = False
         self.resources = resources
         self._rebooted = rebooted
+        #: Begins every id of a file that its first line does not tell from others (core/identity.py).
+        self._life = "" if finite else f"{host.clock.now_ns()}-{host.clock.random()}"
+        self._lives = 0
         self._rows: dict[str, list[GenerationRow]] = {}
         for row in generations:
             self._rows.setdefault(row.log, []).append(row)
         self._globs = Globs(settings.paths, settings.exclude)
         self._discovery = Discovery(self._globs, host.disk, rotated=settings.rotated)
         self._readers: dict[str, Reader] = {}
+        self.descriptors = Descriptors(
+            self.logs, self._readers, disk=host.disk, limit=settings.open_files_max
+        )
         #: Whoever reads from here.  One that has not begun, or restarts, must find what came meanwhile.
         self._routes = set(routes)
         self._active: dict[str, FollowedLog] = {}
         self._by_watch: dict[str, str] = {}
-        self._known: dict[str, Sighting] = {}
+        self._known = Known(self._probes)
         self._rescans = Rescans(settings, host)
         #: What the last scan could not look into; None before the first.
         self._blind: frozenset[str] | None = None
@@ -118,7 +129,7 @@ class Files:
             for log in list(self.logs.values()):
                 if log.key not in self._active and (scope is Scope.ALL or not log.watched):
                     self._poll(log, now, now_ns)
-            self._close_beyond_limit()
+            self.descriptors.close_beyond_limit()
         for reader in self._readers.values():
             reader.tick(now)
 
@@ -189,7 +200,7 @@ class Files:
         Note that *route* has committed everything before *place*.
         """
         log.floors[route] = place
-        log.forget_marks()
+        log.marks.forget(log.floor)
         for generation, size in log.let_go(self.host.disk):
             for reader in self._readers.values():
                 reader.lost_late(log, generation, size)
@@ -211,26 +222,6 @@ class Files:
             self.resources.release(log, self.logs.values())
             for reader in self._readers.values():
                 reader.gone(log.key)
-
-    def make_room(self) -> bool:
-        """
-        Close descriptors of files that every route has read to their end.
-
-        Returns:
-            Whether any was closed.
-        """
-        for log in self.logs.values():
-            if log.opened and all(reader.caught_up(log) for reader in self._readers.values()):
-                log.close_all(self.host.disk)
-                return True
-        return False
-
-    @property
-    def open_count(self) -> int:
-        """
-        Descriptors held.
-        """
-        return sum(len(log.opened) for log in self.logs.values())
 
     def count_error(self, path: str, error: OSError) -> None:
         """
@@ -269,13 +260,13 @@ class Files:
             dirty,
             now_ns=self.host.clock.now_ns(),
             known=self._known,
-            open_max=max(0, self.settings.open_files_max - self.open_count),
+            open_max=self.descriptors.room,
         )
 
     def _take(self, scan: Scan) -> None:
         for path, error in scan.errors:
             self.count_error(path, error)
-            if is_descriptor_limit(error) and self.make_room():
+            if is_descriptor_limit(error) and self.descriptors.make_room():
                 self._rescans.mark(posixpath.dirname(path))
         for key, family in scan.families.items():
             if key in self.logs or family:
@@ -290,7 +281,7 @@ class Files:
         self._forget_heads(log)
         log.home = self._discovery.home_of(log.key)
         for sighting in family:
-            self._known[posixpath.join(log.home, sighting.name)] = sighting
+            self._known.sightings[posixpath.join(log.home, sighting.name)] = sighting
             opened = scan.opened.pop(sighting.key, None)
             if opened is not None and sighting.key in log.opened:
                 self.host.disk.close(opened.fd)
@@ -304,9 +295,14 @@ class Files:
         self._activate(log)
         self._notify(log)
 
+    def _probes(self, key: str) -> list[Probe]:
+        # Asked by the scan, in its thread: lists that were made are not changed.
+        log = self.logs.get(key)
+        return probes_of(self._rows.get(key, ()) if log is None else log.chain.generations)
+
     def _forget_heads(self, log: FollowedLog) -> None:
         for sighting in log.sightings:
-            self._known.pop(posixpath.join(log.home, sighting.name), None)
+            self._known.sightings.pop(posixpath.join(log.home, sighting.name), None)
 
     def _decide(self) -> None:
         """
@@ -322,9 +318,11 @@ class Files:
                 self._notify(log)
 
     def _log(self, key: str) -> FollowedLog:
+        self._lives += 1
         chain = Chain(
             key,
             seed=identity_seed(key),
+            life=self._life and f"{self._life}-{self._lives}",
             rows=self._rows.pop(key, ()),
             grace_s=self.settings.rotate_grace_s,
             rebooted=self._rebooted,
@@ -336,12 +334,6 @@ class Files:
         log.quiet_since = self.host.clock.monotonic()
         self._active[key] = log
         return log
-
-    def _close_beyond_limit(self) -> None:
-        # A soft limit: a file that a route has yet to read is opened beyond it, or a route that
-        # stands still would keep the others from reading.
-        while self.open_count > self.settings.open_files_max and self.make_room():
-            pass
 
     # -- the tick -----------------------------------------------------------------------------
 

@@ -87,6 +87,7 @@ class Follow:
     looked_size: int = -1
     chunk_bytes: int = 0  # 0: the source's
     stream: GzipStream | None = None
+    reading: bool = False  # a descriptor is in use, perhaps in another thread
     #: file_ids of earlier generations that open pieces may have begun in.
     earlier: dict[int, str] = field(default_factory=dict)
     skips: list[Skip] = field(default_factory=list)
@@ -218,11 +219,17 @@ def begin(
 
     *cursor*: what it has committed; *at_end*: without one, begin at the last line start of what is
     there; *after*: the route had forgotten the Log when it had this generation.
+
+    A route has a cursor in every Log that it has followed for a commit interval.  So files that are gone
+    by now were never its own where it has none: others read them, or it has forgotten the Log.
     """
     chain = log.chain
     if cursor is not None:
         return _resume(log, cursor, now)
-    first = chain.after(-1 if after is None else after)
+    passed = -1 if after is None else after
+    first = next(
+        (item for item in chain.generations if item.number > passed and not item.sought), None
+    )
     last = chain.generations[-1] if chain.generations else None
     if at_end and last is not None:
         follow = Follow(

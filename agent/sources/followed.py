@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import errno
 import posixpath
-from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent import _fastparse
-from agent.core.generations import State, head_digest
+from agent.core.generations import State
+from agent.core.identity import TAIL_BYTES_MAX, digest_of
 from agent.core.kubelet_path import path_facts
-from agent.sources.heads import Opened, first_line, head_at
+from agent.core.sightings import probes_of
+from agent.sources.heads import Opened, first_line, has_tail, head_at, tails_at
+from agent.sources.marks import Marks
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -27,19 +28,6 @@ if TYPE_CHECKING:
 
 #: The floor of a route that wants nothing of a Log.
 NOTHING_WANTED = (1 << 62, 0)
-#: Moments of growth remembered for lag; with more, neighbours are merged, which overstates it.
-MARKS_MAX = 32
-
-
-@dataclass(slots=True)
-class Mark:
-    """
-    The bytes before (generation, size) were first seen at `seen_ns`.
-    """
-
-    number: int
-    size: int
-    seen_ns: int
 
 
 class FollowedLog:
@@ -91,7 +79,7 @@ class FollowedLog:
         self.done: dict[str, int] = {}
         #: Last generation that a route knew when it forgot the Log.
         self.passed: dict[str, int] = {}
-        self.marks: deque[Mark] = deque()
+        self.marks = Marks()
         self.quiet_since = 0.0
         #: A one-shot watch waits for its next write.
         self.watched = False
@@ -113,7 +101,7 @@ class FollowedLog:
             if opened is None or generation.key in live or opened.compressed or generation.finished:
                 continue
             size = disk.fstat(opened.fd).st_size
-            same = not generation.head or self.has_head(opened.fd, generation, disk)
+            same = self.fits(opened.fd, generation, disk)
             if size < generation.available or not same:
                 self.chain.overwritten(generation, now=now)
             elif size > generation.available:
@@ -121,11 +109,11 @@ class FollowedLog:
         # The scan ran in another thread, a while ago: of what is open, the descriptor knows better.
         fresh = [self._fresh(sighting, disk) for sighting in sightings]
         self.sightings = fresh
-        before = self._extent()
+        before = self.extent
         self.chain.observe(fresh, now=now, now_ns=now_ns)
         for generation in self.chain.generations:
             generation.held = generation.key in self.opened
-        if self._extent() != before:
+        if self.extent != before:
             self.mark(now_ns)
             self.quiet_since = now
 
@@ -136,9 +124,11 @@ class FollowedLog:
         try:
             size = disk.fstat(opened.fd).st_size
             head = head_at(disk, opened.fd, compressed=False, whole=not sighting.parts.is_live)
+            places = [item[1:] for item in probes_of(self.chain.generations)]
+            tails = tails_at(disk, opened.fd, places, compressed=False)
         except OSError:
             return sighting._replace(unreadable=True)
-        return sighting._replace(size=size, head=head)
+        return sighting._replace(size=size, head=head, tails=tails)
 
     def poll(self, disk: Disk, *, now: float, now_ns: int) -> bool:
         """
@@ -219,7 +209,7 @@ class FollowedLog:
         try:
             status = disk.fstat(fd)
             compressed = place.parts.compressed
-            same = not generation.head or (compressed or self.has_head(fd, generation, disk))
+            same = compressed or self.fits(fd, generation, disk)
             if (status.st_dev, status.st_ino) != place.key or not same:
                 disk.close(fd)
                 return None
@@ -231,12 +221,38 @@ class FollowedLog:
         return opened
 
     @staticmethod
-    def has_head(fd: int, generation: Generation, disk: Disk) -> bool:
+    def fits(fd: int, generation: Generation, disk: Disk) -> bool:
         """
-        Whether the open plain file still begins as *generation* does.
+        Whether the open plain file still has what was seen of *generation*.
         """
-        first = disk.pread(fd, generation.head_length, 0)
-        return len(first) == generation.head_length and head_digest(first) == generation.head
+        length = generation.head_length
+        if length:
+            first = disk.pread(fd, length, 0)
+            if len(first) != length or digest_of(first) != generation.head:
+                return False
+        tail = generation.tail
+        return not tail.length or has_tail(disk, fd, tail)
+
+    def note_tail(self, generation: Generation, disk: Disk) -> None:
+        """
+        Remember how the open file ends now.
+        """
+        opened = self.opened.get(generation.key)
+        if opened is None or opened.compressed or generation.stamped:
+            return
+        stop = generation.available
+        length = min(TAIL_BYTES_MAX, stop)
+        if (stop, length) <= generation.tail[:2] or not self.fits(opened.fd, generation, disk):
+            return
+        before = disk.pread(opened.fd, length, stop - length)
+        if len(before) == length:
+            generation.note_tail(before, stop)
+
+    def holds(self, generation: Generation, opened: Opened) -> bool:
+        """
+        Whether *opened* still is the descriptor of *generation*.
+        """
+        return self.opened.get(generation.key) is opened
 
     def close(self, generation: Generation, disk: Disk) -> None:
         """
@@ -340,7 +356,11 @@ class FollowedLog:
             self.format = named
         return self.format
 
-    def _extent(self) -> tuple[int, int]:
+    @property
+    def extent(self) -> tuple[int, int]:
+        """
+        The last generation and its size.
+        """
         generations = self.chain.generations
         return (generations[-1].number, generations[-1].size) if generations else (-1, 0)
 
@@ -348,36 +368,13 @@ class FollowedLog:
         """
         Remember when the Log grew to what it is.
         """
-        number, size = self._extent()
-        if self.marks and (len(self.marks) >= MARKS_MAX or self.marks[-1].seen_ns == seen_ns):
-            self.marks[-1].number, self.marks[-1].size = number, size
-        elif size:
-            self.marks.append(Mark(number, size, seen_ns))
-
-    def forget_marks(self) -> None:
-        """
-        Drop the marks that every route has committed.
-        """
-        floor = self.floor
-        while self.marks and (self.marks[0].number, self.marks[0].size) <= floor:
-            self.marks.popleft()
+        self.marks.add(*self.extent, seen_ns)
 
     def lag(self, place: tuple[int, int], now_ns: int) -> tuple[int, float]:
         """
         Return bytes and seconds behind *place*.
         """
-        number, offset = place
-        lag_bytes = 0
-        for generation in self.chain.generations:
-            if generation.number >= number and generation.state is not State.LOST:
-                start = offset if generation.number == number else 0
-                lag_bytes += max(0, generation.size - start)
-        if not lag_bytes:
-            return 0, 0.0
-        seen_ns = next(
-            (mark.seen_ns for mark in self.marks if (mark.number, mark.size) > place), now_ns
-        )
-        return lag_bytes, max(0, now_ns - seen_ns) / 1e9
+        return self.marks.lag(self.chain.generations, place, now_ns)
 
 
 def is_descriptor_limit(error: OSError) -> bool:

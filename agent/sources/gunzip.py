@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from isal import isal_zlib
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from agent._fastparse import Chunk
     from agent.core.host import Disk
 
@@ -44,6 +46,13 @@ class GzipStream:
     def __init__(self) -> None:
         self._reset()
 
+    @property
+    def ended(self) -> bool:
+        """
+        Whether the end of the file was read.
+        """
+        return self._ended
+
     def _reset(self) -> None:
         self._inflate = isal_zlib.decompressobj(_GZIP)
         self._input = b""
@@ -66,6 +75,12 @@ class GzipStream:
             view[filled : filled + len(data)] = data
             filled += len(data)
         return filled
+
+    def forward(self, disk: Disk, fd: int) -> bytes:
+        """
+        Return the next bytes; none at the end of the file.
+        """
+        return b"" if self._ended else self._next(disk, fd, _SKIP_BYTES)
 
     def _next(self, disk: Disk, fd: int, length: int) -> bytes:
         if self._inflate.eof:
@@ -106,6 +121,31 @@ def first_bytes(disk: Disk, fd: int, length: int) -> bytes:
     except _IsalError as error:
         raise GzipError(f"not a gzip file: {error}") from error
     return data
+
+
+def slices(disk: Disk, fd: int, places: Iterable[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+    """
+    Return what is before each of *places*, (offset, length), in one pass; those behind the end are left out.
+    """
+    wanted = sorted(set(places))
+    kept = max(length for _, length in wanted)
+    found: dict[tuple[int, int], bytes] = {}
+    stream = GzipStream()
+    window, position = b"", 0
+    while len(found) < len(wanted):
+        # An empty answer can stand between two members of the file.
+        block = stream.forward(disk, fd)
+        if not block and stream.ended:
+            break
+        window += block
+        position += len(block)
+        for offset, length in wanted[len(found) :]:
+            if offset > position:
+                break
+            start = offset - length - (position - len(window))
+            found[offset, length] = window[start : start + length]
+        window = window[-kept:]
+    return found
 
 
 def size_hint(disk: Disk, fd: int, file_size: int) -> int:

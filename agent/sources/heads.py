@@ -7,10 +7,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.core.generations import HEAD_BYTES_MAX, Head, head_of
-from agent.sources.gunzip import first_bytes
+from agent.core.identity import HEAD_BYTES_MAX, Head, Tail, digest_of, head_of
+from agent.sources.gunzip import GzipError, first_bytes, slices
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agent.core.host import Disk
 
 #: Block in which the last line start is searched backwards.
@@ -33,6 +35,41 @@ def head_at(disk: Disk, fd: int, *, compressed: bool, whole: bool) -> Head | Non
     """
     first = _first(disk, fd, compressed=compressed)
     return head_of(first, whole=whole or compressed)
+
+
+def tails_at(
+    disk: Disk, fd: int, places: Sequence[tuple[int, int]], *, compressed: bool
+) -> tuple[Tail, ...]:
+    """
+    Read the tails at *places*, each an offset and a length; without a digest where the file ends before.
+    """
+    if not places:
+        return ()
+    if compressed:
+        try:
+            found = slices(disk, fd, places)
+        except GzipError:
+            found = {}
+    else:
+        found = {place: disk.pread(fd, place[1], place[0] - place[1]) for place in set(places)}
+    return tuple(
+        Tail(
+            offset,
+            length,
+            digest_of(content)
+            if len(content := found.get((offset, length), b"")) == length
+            else b"",
+        )
+        for offset, length in found.keys() | set(places)
+    )
+
+
+def has_tail(disk: Disk, fd: int, tail: Tail) -> bool:
+    """
+    Whether the open plain file has *tail*.
+    """
+    before = disk.pread(fd, tail.length, tail.offset - tail.length)
+    return len(before) == tail.length and digest_of(before) == tail.digest
 
 
 def first_line(disk: Disk, fd: int, *, compressed: bool) -> bytes:

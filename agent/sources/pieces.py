@@ -256,6 +256,8 @@ class Pieces:
         length = min(max(settings.chunk_bytes, parser.chunk_bytes_min), stop - reread.offset)
         charge = await self._reads.admit(length, carried=parser.carry_bytes)
         try:
+            if not log.holds(generation, opened):
+                return  # Given up, or cut, while the budget was full.
             chunk = Chunk(length)
             read = await self._reads.fill(follow, opened, chunk, length, reread.offset)
             if opened.compressed:

@@ -18,6 +18,7 @@ from agent.core.cursor import cursor_at, resume_place
 from agent.core.generations import State
 from agent.core.logs import Step
 from agent.sources.follow import Follow, Skip, begin, is_older
+from agent.sources.stored import first_cursors, generation_rows, lag
 from agent.sources.turn import Turn
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ class Reader:
         self._with_pieces: dict[str, Follow] = {}
         scheduled = (self._urgent, self._ready, self._delayed)
         self._queues = (*scheduled, self._gated, self._with_pieces)
+        #: Logs whose files grew or changed since the store was told, and how far what it is told goes.
+        self._changed: set[str] = set()
+        self._told: dict[str, tuple[int, int]] = {}
         self._late: list[tuple[Follow, Generation, int]] = []
         self._current: Follow | None = None
         self._inflating: Follow | None = None
@@ -180,17 +184,23 @@ class Reader:
                 self._ignored.add(log.key)
                 log.exclude(self.route, self._files.host.disk)
                 return
+            if log.chain.seen is None and not self._knows(log):
+                return  # Where a route begins depends on what is there.
             follow = self._follows[log.key] = self._begin(log)
+        self._changed.add(log.key)
         self._queue(follow)
+
+    def _knows(self, log: FollowedLog) -> bool:
+        return log.key in self._cursors or self.route in log.floors
 
     def _begin(self, log: FollowedLog) -> Follow:
         files = self._files
         clock = files.host.clock
         cursor = self._cursors.pop(log.key, None)
-        begun = None
+        stored = cursor
         if cursor is None and self.route in log.floors:
             # An earlier run began here and has committed nothing.
-            cursor = begun = cursor_at(*log.floors[self.route])
+            cursor = cursor_at(*log.floors[self.route])
         at_end = cursor is None and (
             (self._from_end and log.existed)
             or (log.existed and is_older(log, files.host, files.settings.ignore_older_s))
@@ -202,7 +212,8 @@ class Reader:
             after=log.passed.get(self.route),
             now=clock.monotonic(),
         )
-        follow.first_cursor = begun
+        if follow.align_size is None and follow.cursor != stored:
+            follow.first_cursor = follow.cursor
         follow.skips = self._skips.pop(log.key, [])
         follow.reference = self._reference.pop(log.key, None)
         if follow.align_size is None:
@@ -257,6 +268,13 @@ class Reader:
             and all(item.state in (State.LIVE, State.SEALED) for item in log.chain.generations)
         )
 
+    def reads(self, log: FollowedLog) -> bool:
+        """
+        Whether a descriptor of *log* is in use this moment.
+        """
+        follow = self._follows.get(log.key)
+        return follow is not None and follow.reading
+
     def gone(self, key: str) -> None:
         """
         Take note that the Log *key* is known no more.
@@ -292,25 +310,26 @@ class Reader:
         """
         Return the places at which Logs without a cursor are begun, until they are committed.
 
-        Without them a restart would take a Log that was begun at its end for a new one.
+        Without them a restart would take a Log that was begun at its end for a new one, and one whose
+        files are gone by then for one that was never followed.
         """
-        return {
-            key: follow.first_cursor
-            for key, follow in self._follows.items()
-            if follow.first_cursor is not None
-        }
+        return first_cursors(self._follows)
 
     def generation_rows(self, logs: Iterable[str]) -> list[GenerationRow]:
         """
-        Return the identities that the cursors of *logs* need.
+        Return the identities that the cursors of *logs* need, and those of Logs that have changed.
         """
-        rows = []
-        for key in logs:
-            follow = self._follows.get(key)
-            if follow is not None:
-                generations = follow.log.chain.generations
-                rows += [item.row(key) for item in generations if item.head]
-        return rows
+        follows = self._follows
+        self._told = {key: follows[key].log.extent for key in self._changed if key in follows}
+        return generation_rows(follows, {*logs, *self._changed}, self._files.host.disk)  # disk
+
+    def stored(self) -> None:
+        """
+        Note that the store holds the rows that were given last.
+        """
+        for key, extent in self._told.items():
+            if key not in self._follows or self._follows[key].log.extent == extent:
+                self._changed.discard(key)
 
     def release_generations(self, log: str, committed: Cursor) -> None:
         """
@@ -357,17 +376,14 @@ class Reader:
             for queue in self._queues:
                 queue.pop(log, None)
             self._pieces.forget(follow)
+            self._changed.discard(log)
             self._files.forgotten(follow.log, self.route)
 
     def lag(self, committed: Mapping[str, Cursor], now_ns: int) -> Iterator[tuple[str, int, float]]:
         """
         Yield (Log, bytes, seconds) for every Log that is not committed to its end.
         """
-        for key, follow in self._follows.items():
-            place = resume_place(committed.get(key) or follow.first_cursor or follow.cursor)
-            lag_bytes, lag_s = follow.log.lag((place.generation, place.offset), now_ns)
-            if lag_bytes:
-                yield key, lag_bytes, lag_s
+        return lag(self._follows, committed, now_ns)
 
     def use_reference_parser(self, log: str, generation: int, start: int, stop: int) -> None:
         """

@@ -1,8 +1,8 @@
 """
 Bytes of a generation into a chunk: admit, open, read.
 
-Whoever asks verifies afterwards that the file still is the generation's (`is_same`): if its head is, everything
-that was read is, too.
+Whoever asks verifies afterwards that the file still is the generation's (`is_same`): if its head and tail are,
+everything that was read is, too.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ class Reads:
         Return an open descriptor of *generation*; None where another file is at its place.
         """
         log, disk = follow.log, self._host.disk
-        limit = self._files.settings.open_files_max
-        if generation.key not in log.opened and self._files.open_count >= limit:
-            self._files.make_room()
+        descriptors = self._files.descriptors
+        if generation.key not in log.opened and not descriptors.room:
+            descriptors.make_room()
         try:
             opened = log.descriptor(generation, disk)
         except OSError as error:
-            if not is_descriptor_limit(error) or not self._files.make_room():
+            if not is_descriptor_limit(error) or not descriptors.make_room():
                 raise
             opened = log.descriptor(generation, disk)
         if opened is not None and not generation.head:
@@ -72,6 +72,15 @@ class Reads:
         """
         Read chunk[:length] at *offset*; fewer only where the file ends.
         """
+        follow.reading = True
+        try:
+            return await self._fill(follow, opened, chunk, length, offset)
+        finally:
+            follow.reading = False
+
+    async def _fill(
+        self, follow: Follow, opened: Opened, chunk: Chunk, length: int, offset: int
+    ) -> int:
         disk = self._host.disk
         if opened.compressed:
             # A cancelled read goes on in its thread: it must not share a stream with the next one.
@@ -88,9 +97,9 @@ class Reads:
 
     def is_same(self, follow: Follow, generation: Generation, opened: Opened) -> bool:
         """
-        Whether the plain file *opened* still begins as *generation* does; tells the source if not.
+        Whether the plain file *opened* still is that of *generation*; tells the source if not.
         """
-        if follow.log.has_head(opened.fd, generation, self._host.disk):
+        if follow.log.fits(opened.fd, generation, self._host.disk):
             return True
         self._files.overwritten(follow.log, generation)
         return False

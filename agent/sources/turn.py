@@ -195,9 +195,12 @@ class Turn:
         charge = await self.reads.admit(length, carried=parser.carry_bytes)
         kept = False
         try:
+            if not follow.log.holds(generation, opened):
+                return None  # Given up, or cut, while the budget was full.
             chunk = Chunk(length)
             read = await self.reads.fill(follow, opened, chunk, length, follow.offset)
             if opened.compressed:
+                generation.note_tail(memoryview(chunk)[:read], follow.offset + read)
                 if read < length:
                     follow.log.chain.measured(generation, follow.offset + read)
             elif not self.reads.is_same(follow, generation, opened):
@@ -269,7 +272,10 @@ class Turn:
 
     def _lose(self, follow: Follow, generation: Generation) -> Segment:
         reason = LossReason.TRUNCATED if generation.was_cut else LossReason.DELETED
-        return self.segments.lost(follow, generation, generation.size, reason, StreamMode.LINE, "")
+        if generation.given_up:
+            reason = LossReason.HELD_TOO_LONG
+        stop, detail = generation.size, generation.given_up
+        return self.segments.lost(follow, generation, stop, reason, StreamMode.LINE, detail)
 
     def _skip(self, follow: Follow, generation: Generation, skip: Skip) -> Segment:
         if follow.parser is not None and follow.parser.open_streams:

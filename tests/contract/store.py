@@ -14,6 +14,7 @@ from agent.core.cursor import StreamCursor, StreamMode, cursor_at
 from agent.core.errors import StopError
 from agent.runtime.store_losses import LOSSES_OLDER
 from agent.runtime.store_rows import GENERATIONS_KEPT_MAX
+from tests.contract.store_generations import GenerationsContract
 from tests.contract.store_values import DAY_NS, LOG, ODD, OTHER, Moment, generation, loss
 
 if TYPE_CHECKING:
@@ -46,14 +47,10 @@ class World(Protocol):
     async def close(self) -> None: ...
 
 
-class StoreContract:
+class StoreContract(GenerationsContract):
     """
     The behaviour that the SQLite store and its model share.
     """
-
-    async def load(self, world: World, *routes: str) -> None:
-        for route in routes:
-            await world.store.load_route(route, f"sink-{route}")
 
     async def test_first_start_lasts_until_the_first_commit(self, world: World) -> None:
         """

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from hypothesis.strategies import booleans, integers, sampled_from
 
-from agent.core.generations import UNMEASURED, Generation, Sighting, head_of
+from agent.core.generations import UNMEASURED, Generation, Sighting
+from agent.core.identity import head_of
 from agent.core.logs import Chain, Step
 from agent.core.rotated_names import as_live, as_rotated, ignored
 
@@ -222,7 +223,9 @@ class Machine(RuleBasedStateMachine):
 
     def has_head(self, generation: Generation, file: File) -> bool:
         head = head_of(bytes(file.data[: generation.head_length]), whole=True)
-        return not generation.head or head == (generation.head, generation.head_length)
+        return not generation.head or (
+            head is not None and head.key == (generation.head, generation.head_length)
+        )
 
     def cut(self, generation: Generation) -> None:
         """
@@ -291,7 +294,7 @@ class Machine(RuleBasedStateMachine):
         if not generation.head and head is not None:
             self.chain.identify(generation, head)
         known = (generation.head, generation.head_length) if generation.head else None
-        return file.data if head == known else None
+        return file.data if (head.key if head is not None else None) == known else None
 
     # -- what has to hold ---------------------------------------------------------------------
 

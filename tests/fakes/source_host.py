@@ -131,8 +131,9 @@ class SourceHost:
     The Host of the source's tests.
     """
 
-    def __init__(self, watches: Watches | None = None) -> None:
+    def __init__(self, seconds: float = 1000.0, *, watches: Watches | None = None) -> None:
         self.clock = HandClock()
+        self.clock.seconds = seconds
         self.disk = TestDisk()
         self.watches: Any = watches or NoWatches()
         self.told: list[tuple[str, str]] = []
@@ -157,6 +158,7 @@ class Source:
         host: SourceHost | None = None,
         rows: Iterable[GenerationRow] = (),
         rebooted: bool = False,
+        finite: bool = False,
         budget_bytes: int = 64 << 20,
         routes: tuple[str, ...] = ("r",),
         pods: Pods | None = None,
@@ -172,6 +174,7 @@ class Source:
             generations=list(rows),
             routes=routes,
             rebooted=rebooted,
+            finite=finite,
         )
         self.routes: dict[str, RouteModel] = {}
 

@@ -122,8 +122,9 @@ class StoreModel:
             windows.pop(number, None)
         windows.update({window.number: window for window in transaction.windows})
         state.windows = [window for _, window in sorted(windows.items())]
+        if transaction.moved or state.first_start:
+            route.boot_id = self._boot_id
         state.first_start = False
-        route.boot_id = self._boot_id
 
     async def load_losses(self, route: str | None = None) -> list[LossRow]:
         """

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.checkpoint import Transaction
+from agent.core.checkpoint import SinkRows, Transaction, Window
 from agent.core.cursor import cursor_at
 from agent.core.errors import StopError
+from agent.core.identity import Tail
 from agent.runtime import store_backup, store_file, store_schema
-from tests.contract.store_values import DAY_NS, LOG, generation
+from tests.contract.store_values import DAY_NS, LOG, generation, loss
 from tests.runtime.store_worlds import opened
 
 if TYPE_CHECKING:
@@ -123,18 +124,31 @@ async def test_additive_newer_format_is_read_and_kept(tmp_path: Path) -> None:
     world = await opened(tmp_path)
     await world.close()
     connection = sqlite3.connect(tmp_path / "tailrace.db")
-    connection.execute("UPDATE meta SET value = 2 WHERE key = 'format_version'")
+    connection.execute("UPDATE meta SET value = 3 WHERE key = 'format_version'")
     connection.execute("ALTER TABLE routes ADD COLUMN colour TEXT NOT NULL DEFAULT 'blue'")
-    connection.execute("ALTER TABLE cursors ADD COLUMN colour TEXT NOT NULL DEFAULT 'blue'")
+    for table in ("cursors", "generations", "tails", "windows", "objects", "losses", "sink_rows"):
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN colour TEXT NOT NULL DEFAULT 'blue'")
     connection.commit()
     connection.close()
     await world.reopen()
     await world.store.load_route("a", "sink")
-    await world.store.commit(Transaction("a", 1, cursors={LOG: cursor_at(0, 1)}))
+    row = generation(tail=Tail(9, 4, b"t" * 16))
+    await world.store.commit(
+        Transaction(
+            "a",
+            1,
+            cursors={LOG: cursor_at(0, 1)},
+            generations=[row],
+            losses=[loss(0, 1)],
+            sink=SinkRows(1, 2),
+            windows=[Window("a", 1, 2, 3, (("k", "p", 4, False),))],
+        )
+    )
     assert (await world.store.load_route("a", "sink")).cursors == {LOG: cursor_at(0, 1)}
+    assert await world.store.load_generations() == [row]
     assert world.connection.execute(
         "SELECT value FROM meta WHERE key = 'format_version'"
-    ).fetchone() == (2,)
+    ).fetchone() == (3,)
     await world.close()
 
 
@@ -149,16 +163,16 @@ async def test_migrations_run_once_and_whole(
     monkeypatch.setattr(
         store_file,
         "MIGRATIONS",
-        {1: "ALTER TABLE routes ADD COLUMN colour TEXT;\nALTER TABLE nothing ADD COLUMN x"},
+        {2: "ALTER TABLE routes ADD COLUMN colour TEXT;\nALTER TABLE nothing ADD COLUMN x"},
     )
     with pytest.raises(sqlite3.OperationalError):
         await world.reopen()
-    monkeypatch.setattr(store_file, "MIGRATIONS", {1: "ALTER TABLE routes ADD COLUMN colour TEXT"})
+    monkeypatch.setattr(store_file, "MIGRATIONS", {2: "ALTER TABLE routes ADD COLUMN colour TEXT"})
     for _ in range(2):
         await world.reopen()
         assert world.connection.execute(
             "SELECT value FROM meta WHERE key = 'format_version'"
-        ).fetchone() == (2,)
+        ).fetchone() == (3,)
     await world.close()
 
 

@@ -167,7 +167,7 @@ async def test_new_files_within_a_second_through_inotify(root: Path) -> None:
     settings = FilesSettings(
         paths=(f"{root}/*/*/*.log",), rescan_interval_s=1e6, rescan_full_interval_s=1e6
     )
-    source = Source(settings, host=SourceHost(watches))
+    source = Source(settings, host=SourceHost(watches=watches))
     route = await source.start()
     started = source.host.clock.seconds
     pod = Container(root, namespace="n", pod="p", uid="u", name="c")
@@ -191,7 +191,7 @@ async def test_idle_file_wakes_through_its_watch(root: Path, container: Containe
         paths=(f"{root}/*/*/*.log",), rescan_interval_s=1e6, rescan_full_interval_s=1e6
     )
     container.lines(1)
-    source = Source(settings, host=SourceHost(watches))
+    source = Source(settings, host=SourceHost(watches=watches))
     route = await source.start()
     for _ in range(2):
         for _ in range(60):

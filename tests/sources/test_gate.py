@@ -47,11 +47,11 @@ async def test_a_path_that_is_excluded_is_not_held_open(
     nobody, somebody = Source(settings), Source(settings, routes=("r", "s"))
     await nobody.start(select=SelectSettings(exclude_namespaces=("shop",)))
     await nobody.settle(1)
-    assert nobody.files.open_count == 0
+    assert nobody.files.descriptors.count == 0
     await somebody.start(select=SelectSettings(exclude_namespaces=("shop",)))
     route = await somebody.start("s")
     await somebody.settle(1)
-    assert somebody.files.open_count == 1
+    assert somebody.files.descriptors.count == 1
     assert route.texts(container.path) == container.written
     nobody.close()
     somebody.close()
@@ -69,7 +69,7 @@ async def test_reading_waits_until_the_pod_is_known(
     route = await source.start()
     await source.settle(2)
     assert route.texts(container.path) == []
-    assert source.files.open_count == 1
+    assert source.files.descriptors.count == 1
     assert not route.reader.exhausted()
     known(pods, metadata__labels={"app": "web"})
     await source.settle(1)

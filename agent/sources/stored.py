@@ -1,0 +1,68 @@
+"""
+What a route tells the store of its Logs, beyond the cursors that its ledgers moved.
+
+- Every Log that is followed has a cursor within a commit interval, also where nothing was read: so no
+  cursor means that the route never followed it, and what is gone of it is no loss.
+- The identities and sizes of files are written whenever they changed.  A route that stands still commits
+  no cursors; but what its files have become must be known when they are gone at the next start.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.core.cursor import resume_place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from agent.core.checkpoint import GenerationRow
+    from agent.core.cursor import Cursor
+    from agent.core.host import Disk
+    from agent.sources.follow import Follow
+
+
+def first_cursors(follows: Mapping[str, Follow]) -> dict[str, Cursor]:
+    """
+    Return the places that no checkpoint holds.
+
+    None while Logs are about to be begun at their end: with its first commit the first start of a route
+    is over, and then they would be begun at their beginning.
+    """
+    if any(item.align_size is not None and not item.errors for item in follows.values()):
+        return {}
+    return {
+        key: follow.first_cursor
+        for key, follow in follows.items()
+        if follow.first_cursor is not None
+    }
+
+
+def generation_rows(
+    follows: Mapping[str, Follow], logs: Iterable[str], disk: Disk
+) -> list[GenerationRow]:  # disk
+    """
+    Return the identities of *logs*, as far as they are known.
+    """
+    rows = []
+    for key in logs:
+        follow = follows.get(key)
+        if follow is not None:
+            for generation in follow.log.chain.generations:
+                follow.log.note_tail(generation, disk)
+                if generation.head:
+                    rows.append(generation.row(key))
+    return rows
+
+
+def lag(
+    follows: Mapping[str, Follow], committed: Mapping[str, Cursor], now_ns: int
+) -> Iterator[tuple[str, int, float]]:
+    """
+    Yield (Log, bytes, seconds) for every Log that is not committed to its end.
+    """
+    for key, follow in follows.items():
+        place = resume_place(committed.get(key) or follow.first_cursor or follow.cursor)
+        lag_bytes, lag_s = follow.log.lag((place.generation, place.offset), now_ns)
+        if lag_bytes:
+            yield key, lag_bytes, lag_s
