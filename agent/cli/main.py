@@ -39,6 +39,7 @@ MODULES = {
     "schema": "agent.cli.schema",
     "ddl": "agent.cli.ddl",
     "status": "agent.cli.status",
+    "losses": "agent.cli.losses",
 }
 
 _MAIN_EPILOG = """\
@@ -214,7 +215,7 @@ def _add_inspection(commands: argparse._SubParsersAction[_Parser]) -> None:
     status.add_argument("--json", action="store_true", help="print JSON")
     status.add_argument(
         "--logs",
-        type=int,
+        type=_count,
         default=20,
         metavar="N",
         help="Logs to show, furthest behind first (default 20, 0: all)",
@@ -223,15 +224,31 @@ def _add_inspection(commands: argparse._SubParsersAction[_Parser]) -> None:
         commands,
         "losses",
         "list what will never be delivered, and why",
-        "Every byte range that could not be delivered: file, range, reason.  At most 10,000 a route are kept;\n"
-        "older ones are summed by reason.",
-        "tailrace losses -c tailrace.yaml --route cloudwatch",
-        function="losses",
-        module=MODULES["status"],
+        "Every byte range that could not be delivered: file, range, reason.  Ranges that touch are one line.  At most\n"
+        "10,000 records a route are kept; older ones are summed by reason.",
+        "tailrace losses -c tailrace.yaml --route cloudwatch --since 2h",
+        "tailrace losses -c tailrace.yaml --reason held_too_long --limit 0 --json",
     )
     _add_state_dir(losses)
     losses.add_argument("--route", metavar="ROUTE", help="only this route's")
+    losses.add_argument("--reason", metavar="REASON", help="only those with this reason")
+    losses.add_argument(
+        "--since", metavar="AGE|TIME", help="only those recorded since: 90min, 2h, 7d, or a time"
+    )
+    losses.add_argument(
+        "--limit",
+        type=_count,
+        default=100,
+        metavar="N",
+        help="lines to show, newest last; the rest is summed by reason (default 100, 0: all)",
+    )
     losses.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number, 0 or more")
+    return int(text)
 
 
 def _add_state(commands: argparse._SubParsersAction[_Parser]) -> None:

@@ -1,5 +1,5 @@
 """
-`tailrace status` and `tailrace losses`: what the state directory says, read while an agent may run.
+`tailrace status`: what the state directory says, read while an agent may run.
 
 Lag is what the files hold behind the cursors now: the live file is asked for its size, earlier generations
 count with the size that they had when the agent last saw them.
@@ -17,7 +17,6 @@ import msgspec
 from agent.cli.table import age_text, printable, size_text, table
 from agent.config import load
 from agent.core.cursor import resume_place
-from agent.core.errors import StopError, shown
 from agent.runtime.lock import is_held, read_owner
 from agent.runtime.store_file import open_read_only
 from agent.runtime.store_losses import read_losses
@@ -90,48 +89,9 @@ def main(args: argparse.Namespace) -> int:
     """
     status = read_status(directory(args), time.time_ns())
     if args.json:
-        _print_json(status)
+        print_json(status)
     else:
         sys.stdout.write(render(status, args.logs))
-    return 0
-
-
-def losses(args: argparse.Namespace) -> int:
-    """
-    Print the losses.  Exit codes: 0, or 78 where there is no state or no such route.
-    """
-    connection = open_read_only(directory(args))
-    try:
-        names = [name for (name,) in connection.execute("SELECT name FROM routes ORDER BY name")]
-        if args.route is not None and args.route not in names:
-            raise StopError(
-                f"no route is called {shown(args.route)}; there are {', '.join(names)}",
-                exit_code=os.EX_CONFIG,
-            )
-        rows = read_losses(connection, args.route)
-    finally:
-        connection.close()
-    if args.json:
-        _print_json([_plain_loss(row) for row in rows])
-        return 0
-    if not rows:
-        sys.stdout.write("nothing was lost\n")
-        return 0
-    head = ("time", "route", "reason", "bytes", "rows", "Log", "range", "detail")
-    cells = [
-        (
-            _time_text(row.at_ns),
-            row.route,
-            str(row.loss.reason),
-            size_text(row.loss.stop - row.loss.start),
-            row.loss.rows or None,
-            printable(row.loss.log),
-            f"{row.loss.generation}:{row.loss.start}-{row.loss.stop}" if row.loss.file_id else None,
-            printable(row.loss.detail),
-        )
-        for row in rows
-    ]
-    sys.stdout.write(table(head, cells, right="34"))
     return 0
 
 
@@ -289,25 +249,15 @@ def render(status: Status, logs_max: int) -> str:
     return "".join(parts)
 
 
-def _plain_loss(row: LossRow) -> dict[str, object]:
-    loss = row.loss
-    return {
-        "time": _time_text(row.at_ns),
-        "route": row.route,
-        "reason": str(loss.reason),
-        "log": printable(loss.log),
-        "file_id": loss.file_id,
-        "generation": loss.generation,
-        "start": loss.start,
-        "stop": loss.stop,
-        "rows": loss.rows,
-        "detail": loss.detail,
-    }
-
-
-def _time_text(at_ns: int) -> str:
+def time_text(at_ns: int) -> str:
+    """
+    Return a moment as text.
+    """
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_ns // _NS))
 
 
-def _print_json(value: object) -> None:
+def print_json(value: object) -> None:
+    """
+    Print *value* as JSON for people and programs.
+    """
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
