@@ -138,6 +138,22 @@ class Config:
             ge=MIB, description="Bytes read since the last commit that bring the next one forward."
         ),
     ] = 64 * MIB
+    held_deleted_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Bytes of disk that deleted log files may take because a route has yet to read "
+            "them; past it the ones deleted first are given up, with a loss record.",
+        ),
+    ] = 2048 * MIB
+    disk_free_min_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="With fewer bytes free on the file system of the logs, deleted files are given up, "
+            "the ones deleted first at first. 0: off.",
+        ),
+    ] = 1024 * MIB
     drain_timeout_s: Annotated[
         float,
         Meta(

@@ -108,7 +108,7 @@ class LossReason(StrEnum):
     EXPIRED = "expired"  # Older than the retention of its log group.
     REFUSED = "refused"  # The service refuses the event however it is sent.
     POISON = "poison"  # No parser or encoder gets through these bytes.
-    HELD_TOO_LONG = "held_too_long"  # held_deleted_bytes_max or disk_free_min was passed.
+    HELD_TOO_LONG = "held_too_long"  # held_deleted_bytes_max or disk_free_min_bytes was passed.
     IGNORED_OLDER = "ignored_older"
     DAMAGED = (
         "damaged"  # Staged rows, or the object made of them, failed their checksum or vanished.

@@ -113,6 +113,20 @@ LOG_LAG_SECONDS = Metric(
     "Age of the oldest unconfirmed bytes of a Log.",
     ("route", "log"),
 )
+HELD_DELETED_BYTES = Metric(
+    "tailrace_held_deleted_bytes",
+    "gauge",
+    "Bytes of disk of deleted files that only Tailrace holds open.",
+)
+HELD_DELETED_FILES = Metric(
+    "tailrace_held_deleted_files", "gauge", "Deleted files that Tailrace holds open."
+)
+LOG_DISK_FREE_BYTES = Metric(
+    "tailrace_log_disk_free_bytes",
+    "gauge",
+    "Free bytes on the file system of a source's logs.",
+    ("source",),
+)
 LOGS = Metric("tailrace_logs", "gauge", "Logs known, by state (active or idle).", ("state",))
 STAGED_BYTES = Metric(
     "tailrace_staged_bytes", "gauge", "Bytes in staging that are not sealed.", ("route",)

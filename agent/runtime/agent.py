@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from agent.core.budget import Budget
 from agent.core.counters import Counters
 from agent.core.select import Select
+from agent.runtime.held import HeldFiles
 from agent.runtime.metadata import learn_instance, open_kubernetes, refuse_blind_routes
 from agent.runtime.route import Route, RouteSettings
 from agent.runtime.sinks import AwsOnce, sink_identity, sink_maker
@@ -84,6 +85,15 @@ class Agent:
                 self.refresh = kubernetes.refresh
                 keep = self._keep(kubernetes.run, "the watch of the API server")
                 upkeep.append(group.create_task(keep, name="kubernetes"))
+            held = HeldFiles(
+                self.files,
+                host=self._host,
+                counters=self.counters,
+                bytes_max=self.config.held_deleted_bytes_max,
+                free_min=self.config.disk_free_min_bytes,
+            )
+            keep = self._keep(held.run, "the check of deleted files")
+            upkeep.append(group.create_task(keep, name="held"))
             resources = [files.resources for files in self.files.values()]
             learn = learn_instance(self.config, kubernetes, resources)
             upkeep.append(group.create_task(learn, name="instance"))

@@ -117,11 +117,13 @@ class Descriptors:
         Returns:
             False where it is being read this moment: it can be given up a little later.
         """
-        if any(reader.reads(log) for reader in self._readers.values()):
+        if log.reading:
             return False
         if generation.place is None:
             opened = log.opened[generation.key]
             size = self._disk.fstat(opened.fd).st_size
             log.chain.give_up(generation, max(size, generation.available), why)
         log.close(generation, self._disk)
+        for reader in self._readers.values():
+            reader.notify(log)
         return True

@@ -78,6 +78,8 @@ class Files:
         self._globs = Globs(settings.paths, settings.exclude)
         self._discovery = Discovery(self._globs, host.disk, rotated=settings.rotated)
         self._readers: dict[str, Reader] = {}
+        #: Directories below which everything is.
+        self.roots = tuple(self._globs.roots)
         self.descriptors = Descriptors(
             self.logs, self._readers, disk=host.disk, limit=settings.open_files_max
         )

@@ -87,7 +87,6 @@ class Follow:
     looked_size: int = -1
     chunk_bytes: int = 0  # 0: the source's
     stream: GzipStream | None = None
-    reading: bool = False  # a descriptor is in use, perhaps in another thread
     #: file_ids of earlier generations that open pieces may have begun in.
     earlier: dict[int, str] = field(default_factory=dict)
     skips: list[Skip] = field(default_factory=list)

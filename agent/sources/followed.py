@@ -47,6 +47,7 @@ class FollowedLog:
         "opened",
         "passed",
         "quiet_since",
+        "reading",
         "resource",
         "routes",
         "sightings",
@@ -81,6 +82,8 @@ class FollowedLog:
         self.passed: dict[str, int] = {}
         self.marks = Marks()
         self.quiet_since = 0.0
+        #: Reads under way, perhaps in other threads.
+        self.reading = 0
         #: A one-shot watch waits for its next write.
         self.watched = False
 

@@ -18,7 +18,7 @@ from agent.core.cursor import cursor_at, resume_place
 from agent.core.generations import State
 from agent.core.logs import Step
 from agent.sources.follow import Follow, Skip, begin, is_older
-from agent.sources.stored import first_cursors, generation_rows, lag
+from agent.sources.stored import Changes, first_cursors, lag
 from agent.sources.turn import Turn
 
 if TYPE_CHECKING:
@@ -63,9 +63,7 @@ class Reader:
         self._with_pieces: dict[str, Follow] = {}
         scheduled = (self._urgent, self._ready, self._delayed)
         self._queues = (*scheduled, self._gated, self._with_pieces)
-        #: Logs whose files grew or changed since the store was told, and how far what it is told goes.
-        self._changed: set[str] = set()
-        self._told: dict[str, tuple[int, int]] = {}
+        self._changes = Changes(self._follows)
         self._late: list[tuple[Follow, Generation, int]] = []
         self._current: Follow | None = None
         self._inflating: Follow | None = None
@@ -184,14 +182,12 @@ class Reader:
                 self._ignored.add(log.key)
                 log.exclude(self.route, self._files.host.disk)
                 return
-            if log.chain.seen is None and not self._knows(log):
+            known = log.key in self._cursors or self.route in log.floors
+            if log.chain.seen is None and not known:
                 return  # Where a route begins depends on what is there.
             follow = self._follows[log.key] = self._begin(log)
-        self._changed.add(log.key)
+        self._changes.note(log.key)
         self._queue(follow)
-
-    def _knows(self, log: FollowedLog) -> bool:
-        return log.key in self._cursors or self.route in log.floors
 
     def _begin(self, log: FollowedLog) -> Follow:
         files = self._files
@@ -268,13 +264,6 @@ class Reader:
             and all(item.state in (State.LIVE, State.SEALED) for item in log.chain.generations)
         )
 
-    def reads(self, log: FollowedLog) -> bool:
-        """
-        Whether a descriptor of *log* is in use this moment.
-        """
-        follow = self._follows.get(log.key)
-        return follow is not None and follow.reading
-
     def gone(self, key: str) -> None:
         """
         Take note that the Log *key* is known no more.
@@ -319,17 +308,13 @@ class Reader:
         """
         Return the identities that the cursors of *logs* need, and those of Logs that have changed.
         """
-        follows = self._follows
-        self._told = {key: follows[key].log.extent for key in self._changed if key in follows}
-        return generation_rows(follows, {*logs, *self._changed}, self._files.host.disk)  # disk
+        return self._changes.rows(logs, self._files.host.disk)  # disk
 
     def stored(self) -> None:
         """
         Note that the store holds the rows that were given last.
         """
-        for key, extent in self._told.items():
-            if key not in self._follows or self._follows[key].log.extent == extent:
-                self._changed.discard(key)
+        self._changes.stored()
 
     def release_generations(self, log: str, committed: Cursor) -> None:
         """
@@ -376,7 +361,6 @@ class Reader:
             for queue in self._queues:
                 queue.pop(log, None)
             self._pieces.forget(follow)
-            self._changed.discard(log)
             self._files.forgotten(follow.log, self.route)
 
     def lag(self, committed: Mapping[str, Cursor], now_ns: int) -> Iterator[tuple[str, int, float]]:

@@ -72,11 +72,11 @@ class Reads:
         """
         Read chunk[:length] at *offset*; fewer only where the file ends.
         """
-        follow.reading = True
+        follow.log.reading += 1
         try:
             return await self._fill(follow, opened, chunk, length, offset)
         finally:
-            follow.reading = False
+            follow.log.reading -= 1
 
     async def _fill(
         self, follow: Follow, opened: Opened, chunk: Chunk, length: int, offset: int

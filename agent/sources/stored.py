@@ -38,21 +38,50 @@ def first_cursors(follows: Mapping[str, Follow]) -> dict[str, Cursor]:
     }
 
 
-def generation_rows(
-    follows: Mapping[str, Follow], logs: Iterable[str], disk: Disk
-) -> list[GenerationRow]:  # disk
+class Changes:
     """
-    Return the identities of *logs*, as far as they are known.
+    The Logs whose files grew or changed since the store was told.
     """
-    rows = []
-    for key in logs:
-        follow = follows.get(key)
-        if follow is not None:
+
+    __slots__ = ("_follows", "_keys", "_told")
+
+    def __init__(self, follows: Mapping[str, Follow]) -> None:
+        self._follows = follows
+        self._keys: set[str] = set()
+        #: How far what the store is being told goes.
+        self._told: dict[str, tuple[int, int]] = {}
+
+    def note(self, log: str) -> None:
+        """
+        Note that *log* changed.
+        """
+        self._keys.add(log)
+
+    def rows(self, logs: Iterable[str], disk: Disk) -> list[GenerationRow]:  # disk
+        """
+        Return the identities of *logs* and of all that changed.
+        """
+        rows = []
+        for key in {*logs, *self._keys}:
+            follow = self._follows.get(key)
+            if follow is None:
+                self._keys.discard(key)
+                continue
+            self._told[key] = follow.log.extent
             for generation in follow.log.chain.generations:
                 follow.log.note_tail(generation, disk)
                 if generation.head:
                     rows.append(generation.row(key))
-    return rows
+        return rows
+
+    def stored(self) -> None:
+        """
+        Note that the store holds what it was told last.
+        """
+        for key, extent in self._told.items():
+            if key in self._follows and self._follows[key].log.extent == extent:
+                self._keys.discard(key)
+        self._told.clear()
 
 
 def lag(
