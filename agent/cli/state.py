@@ -19,8 +19,9 @@ from agent.config.values import NAME_EXPECTED, NAME_PATTERN
 from agent.core.errors import StopError, shown
 from agent.runtime.host import SystemClock
 from agent.runtime.lock import StateLock, held
+from agent.runtime.store_backup import write_backup
 from agent.runtime.store_file import open_database, open_read_only
-from agent.runtime.store_rows import prune, read_route, transaction
+from agent.runtime.store_rows import prune, read_route, take_mark, transaction
 from agent.sinks.parquet_recovery import StagingPaths
 from agent.sinks.staging import FILE_HEAD
 
@@ -109,6 +110,9 @@ def _owned(state_dir: str) -> Iterator[sqlite3.Connection]:
             for notice in notices:
                 _tell(notice.event, notice.text, level=notice.level)
             yield connection
+            take_mark(connection, "open")
+            # What was changed must not come back with the next loss.
+            write_backup(connection, state_dir)
         finally:
             connection.close()
     finally:

@@ -13,9 +13,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agent._fastparse import Columns
     from agent.core.budget import Charge
     from agent.core.cursor import Cursor
+    from agent.core.generations import Generation
     from agent.core.pod_facts import Metadata
 
 
@@ -154,6 +157,8 @@ class Segment:
     charge: Charge
     #: file_id of earlier generations that rows flagged FLAG_EARLIER began in, by generation.
     earlier_file_ids: dict[int, str] = field(default_factory=dict)
+    #: The Log's chain: what staging writes down, so that it can stand for a checkpoint that is lost.
+    generations: Sequence[Generation] = ()
     loss: Loss | None = None
     rows: int = 0
     rows_open: int = 0

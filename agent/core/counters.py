@@ -99,6 +99,12 @@ ROUTE_RESTARTS = Metric(
     "tailrace_route_restarts", "counter", "Restarts of a route after an error.", ("route",)
 )
 COMMITS = Metric("tailrace_commits", "counter", "Checkpoint transactions.", ("route",))
+CHECKPOINT_FAILURES = Metric(
+    "tailrace_checkpoint_failures",
+    "counter",
+    "Checkpoints that could not be written, by cause; each is tried again.",
+    ("route", "error"),
+)
 BUDGET_BYTES = Metric("tailrace_budget_bytes", "gauge", "Size of the memory budget.")
 BUDGET_HELD_BYTES = Metric("tailrace_budget_held_bytes", "gauge", "Bytes in flight.", ("route",))
 UNRESOLVED_BYTES = Metric(

@@ -106,6 +106,9 @@ class StateDisk(Protocol):
         """Make content and length durable."""
 
     def close(self, fd: int) -> None: ...
+    def leads(self, path: str, fd: int) -> bool:
+        """Whether *path* is the name of the file that is open as *fd*: not where it was deleted or replaced."""
+
     def exists(self, path: str) -> bool: ...
     def list(self, directory: str) -> list[tuple[str, bool]]:
         """Names in *directory*, and whether each is a directory itself."""

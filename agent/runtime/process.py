@@ -17,6 +17,7 @@ from agent.runtime.admin import Admin
 from agent.runtime.agent import Agent
 from agent.runtime.host import SystemHost
 from agent.runtime.lock import StateLock
+from agent.runtime.rebuild import rebuild_staging
 from agent.runtime.store import SqliteStore
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ async def run_agent(config: Config, own_log: OwnLog) -> int:
         )
         try:
             agent = Agent(config, host=host, store=store, rebooted=store.boot_changed)
+            await rebuild_staging(config, store=store, host=host, counters=agent.counters)
             async with Admin(
                 config.admin.listen,
                 counters=agent.counters,

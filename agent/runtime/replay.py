@@ -27,6 +27,7 @@ from agent.runtime.agent import Agent
 from agent.runtime.host import SystemHost
 from agent.runtime.lock import StateLock
 from agent.runtime.process import boot_id, raise_open_files_max
+from agent.runtime.rebuild import rebuild_staging
 from agent.runtime.store import SqliteStore
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ async def run_replay(
             )
             agent = Agent(config, host=host, store=store, finite=True, rebooted=store.boot_changed)
             try:
+                await rebuild_staging(config, store=store, host=host, counters=agent.counters)
                 started = _since_start()
                 startup_cpu_s = time.process_time()
                 await _to_the_end(agent, progress)

@@ -20,6 +20,7 @@ from agent.core.errors import RetryError
 from agent.core.faults import point
 from agent.core.resolve import Resolver
 from agent.runtime.host import GroupTasks
+from agent.sinks.sayings import Sayings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,6 +85,8 @@ class Route:
         self._draining = asyncio.Event()
         self._drain_timeout_s = 0.0
         self._stopped = False
+        self._failing = False
+        self._sayings = Sayings(route=settings.name, clock=host.clock, tell=host.tell)
         self.ready = False
         self.resolver: Resolver | None = None
         self.reader: Reader | None = None
@@ -185,10 +188,16 @@ class Route:
         except RetryError as error:
             # The disk is full or the database is locked: what is delivered may be repeated after a
             # crash, nothing is lost, and sinks that do not need the disk go on.
-            self._host.tell(
-                "checkpoint_failed", str(error), level="error", route=self.settings.name
+            self._failing = True
+            self._counters.add(
+                metric.CHECKPOINT_FAILURES, 1, self.settings.name, error.code or "store"
             )
+            self._sayings.say("checkpoint_failed", str(error), cause=error.code, level="error")
             return False
+        if self._failing:
+            self._failing = False
+            text = "checkpoints are written again"
+            self._sayings.say("checkpoint_resumed", text, level="info")
         return True
 
     async def _commit(self, reader: Reader, sink: Sink, resolver: Resolver) -> None:

@@ -41,6 +41,16 @@ class OsStateDisk:
         return os.fstat(fd).st_size
 
     @staticmethod
+    def leads(path: str, fd: int) -> bool:
+        """
+        Return whether *path* is the name of the file that is open as *fd*.
+        """
+        try:
+            return os.path.samestat(os.stat(path), os.fstat(fd))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    @staticmethod
     def list(directory: str) -> list[tuple[str, bool]]:
         """
         Return the names in *directory*, and whether each is a directory itself.

@@ -216,6 +216,9 @@ class SqliteStore:
             store_rows.prune(self._connection)
             self.boot_changed = store_rows.booted_since(self._connection, self._boot_id)
             self.rebuild_wanted = store_rows.has_mark(self._connection, "rebuild")
+            store_rows.set_mark(self._connection, "open")
+        # The mark has to be in the database itself, so that a -wal that is deleted is missed.
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._identity = Identity.of(self._path)
         self._unsaved_ns = now_ns
         if not self.rebuild_wanted:
@@ -284,7 +287,7 @@ class SqliteStore:
         self._notices += notices
         # Makes SQLite create its -wal and -shm.
         with store_rows.transaction(connection):
-            store_rows.take_mark(connection, "lost")
+            store_rows.set_mark(connection, "open")
         self._connection = connection
         self._identity = Identity.of(self._path)
 
@@ -337,6 +340,7 @@ class SqliteStore:
             self._sound_files()
             if self._unsaved_ns is not None:
                 self._save()
+            store_rows.take_mark(self._sound, "open")
         finally:
             connection, self._connection = self._connection, None
             self._identity = None

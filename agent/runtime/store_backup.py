@@ -112,6 +112,8 @@ def restore_backup(directory: str, *, rebuild: bool) -> bool:  # disk
         with closing(sqlite3.connect(temporary, isolation_level=None)) as copy:
             if copy.execute("PRAGMA quick_check(1)").fetchall() != [("ok",)]:
                 return False
+            # Nobody has it open, so there need be no -wal.
+            copy.execute("DELETE FROM meta WHERE key = 'open'")
             if rebuild:
                 copy.execute("INSERT OR REPLACE INTO meta VALUES ('rebuild', 1)")
     except sqlite3.DatabaseError as error:

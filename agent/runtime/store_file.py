@@ -142,7 +142,7 @@ def open_database(directory: str, *, now_ns: int) -> tuple[sqlite3.Connection, l
     path = os.path.join(directory, DATABASE_NAME)
     try:
         try:
-            return _open_known(directory, path, now_ns), []
+            return _open_known(directory, path, now_ns)
         except _CorruptError as error:
             return _replace_lost(directory, "store_corrupt", f"damaged ({error})", now_ns)
         except _LostError as error:
@@ -153,16 +153,27 @@ def open_database(directory: str, *, now_ns: int) -> tuple[sqlite3.Connection, l
         raise disk_error(error, path) from error
 
 
-def _open_known(directory: str, path: str, now_ns: int) -> sqlite3.Connection:
+def _open_known(directory: str, path: str, now_ns: int) -> tuple[sqlite3.Connection, list[Notice]]:
     if not os.path.exists(path) and os.path.exists(os.path.join(directory, BACKUP_NAME)):
         raise _LostError("is missing, and its backup is there")
+    has_wal = os.path.exists(path + "-wal")
     connection = _open_sound(path, now_ns)
-    if backup_commits(directory) > commits_of(connection):
+    behind = backup_commits(directory) - commits_of(connection)
+    marks = {key for (key,) in connection.execute("SELECT key FROM meta")}
+    if behind > 0:
         connection.close()
         raise _LostError(
             "is older than its backup: its -wal file was deleted, or an old copy put in its place"
         )
-    return connection
+    if has_wal or "open" not in marks:
+        return connection, []
+    # It was not closed, so there was a -wal.  What is left is as good as a backup.
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('rebuild', 1)")
+    text = (
+        f"{path}: its -wal file was deleted, and with it the last commits: CloudWatch may get the lines since "
+        "then twice, Parquet does not (staged rows are taken over); leave the state directory to Tailrace"
+    )
+    return connection, [Notice("store_lost", text, "error", {"path": path})]
 
 
 def _replace_lost(

@@ -257,6 +257,13 @@ def has_mark(connection: sqlite3.Connection, name: str) -> bool:
     return connection.execute("SELECT 1 FROM meta WHERE key = ?", (name,)).fetchone() is not None
 
 
+def set_mark(connection: sqlite3.Connection, name: str) -> None:
+    """
+    Put the key *name* into `meta`.
+    """
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, 1)", (name,))
+
+
 def take_mark(connection: sqlite3.Connection, name: str) -> bool:
     """
     Remove the key *name* from `meta`; return whether it was there.

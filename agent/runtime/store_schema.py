@@ -12,7 +12,7 @@ may be read by any number of `tailrace status` meanwhile.
 | value | `2` | integer or text |
 
 `commits` counts them.  `rebuild` stands there while staging may know of more than the database and has not been read;
-`lost` says that a database before this one was lost.
+`lost` says that a database before this one was lost, `open` that it was not closed: then there must be a -wal.
 
 A program can read a database whose `reader_version_min` is not above the format that it knows: migrations
 only add (columns with defaults, tables), so the version before can still read what this one wrote.

@@ -29,7 +29,7 @@ from agent.core.errors import RetryError
 from agent.core.faults import point
 from agent.core.retry import Backoff
 from agent.sinks.parquet_prefixes import Prefixes
-from agent.sinks.parquet_recovery import StagingPaths, recover, remove_file
+from agent.sinks.parquet_recovery import StagingPaths, recover
 from agent.sinks.parquet_staging import StagingFile
 from agent.sinks.parquet_upload import open_object_store, wait_after
 from agent.sinks.parquet_windows import Changes, SealedWindows
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from agent.core.budget import Share
     from agent.core.checkpoint import RouteState, Store
     from agent.core.counters import Counters
-    from agent.core.host import AwsClient, Host, StateDisk, Tasks
+    from agent.core.host import AwsClient, Host, Tasks
     from agent.sinks.parquet_settings import ParquetSettings
     from agent.sinks.protocol import Resolve
     from agent.sinks.staging import Frame
@@ -137,7 +137,7 @@ class ParquetSink(Sink):
         self._file = self._staging_file(found.window, found.length, found.created_ns)
         self._written = self._confirmed = self._committed = found.length
         self._opened_at = clock.monotonic() - age_s
-        for window in sorted(state.windows, key=_number):
+        for window in sorted(state.windows, key=lambda window: window.number):
             self._sealed.add(window, resumed=True)
             await self._sealed.forget(window.number)
         self._gauge()
@@ -184,7 +184,7 @@ class ParquetSink(Sink):
         assert self._file is not None
         async with self._lock:
             if self._written != self._confirmed:
-                await self._host.run_blocking(self._file.sync)
+                await self._sync(self._file)
                 point("staging_fsynced")
             self._confirmed = self._written
             settled, self._unconfirmed = self._unconfirmed, []
@@ -279,7 +279,7 @@ class ParquetSink(Sink):
                 f"{self._paths.staging_directory}: no space left for staging; free some, or lower staging_bytes_max",
                 code="ENOSPC",
             )
-            self._host.tell("staging_disk_full", str(error), level="error", route=self._route)
+            self._sealed.told_and_counted("staging_disk_full", error, "staging")
             await wait_after(error, backoff, host=self._host)
         self._framing = []
         self._changes.tell()
@@ -334,6 +334,7 @@ class ParquetSink(Sink):
             if self._confirmed != self._committed:
                 return
             old = self._file
+            await self._sync(old)  # From here on only its name leads to it.
             new = self._next_file = self._staging_file(old.window + 1, 0, now_ns)
             if self._written > self._committed:
                 tail = await self._host.run_blocking(old.read, self._committed, self._written)
@@ -345,14 +346,14 @@ class ParquetSink(Sink):
                 await self._store.commit(change)
             except RetryError as error:
                 failed: RetryError | None = error
-                await self._host.run_blocking(_discard, self._host.state_disk, new)
+                await self._host.run_blocking(new.discard)
             else:
                 failed = None
                 self._file = new
                 self._written, self._confirmed, self._committed = new.length, 0, 0
                 self._opened_at = self._host.clock.monotonic()
         if failed is not None:
-            self._host.tell("checkpoint_failed", str(failed), level="error", route=self._route)
+            self._sealed.told_and_counted("checkpoint_failed", failed, "store")
             await wait_after(failed, Backoff(), host=self._host)
             return
         point("seal_committed")
@@ -368,6 +369,11 @@ class ParquetSink(Sink):
             if left_s <= 0:
                 return
             await self._changes.wait(left_s)
+
+    async def _sync(self, file: StagingFile) -> None:
+        if await self._host.run_blocking(file.sync):
+            text = f"{file.path} was deleted under the agent and is written anew; leave the state directory to Tailrace"
+            self._host.tell("staging_missing", text, level="error", route=self._route)
 
     def _tell_full(self) -> None:
         now = self._host.clock.monotonic()
@@ -389,12 +395,3 @@ class ParquetSink(Sink):
     def _staging_file(self, window: int, length: int, created_ns: int) -> StagingFile:
         path, disk = self._paths.staging(window), self._host.state_disk
         return StagingFile(path, disk=disk, window=window, length=length, created_ns=created_ns)
-
-
-def _number(window: Window) -> int:
-    return window.number
-
-
-def _discard(disk: StateDisk, file: StagingFile) -> None:
-    file.close()
-    remove_file(disk, file.path)

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from agent.sinks.staging import encode_file_head
 
 if TYPE_CHECKING:
     from agent.core.host import StateDisk
+
+
+#: A staging file is copied in pieces of this size.
+COPY_BYTES = 1 << 20
 
 
 class StagingFile:
@@ -68,17 +73,24 @@ class StagingFile:
                 raise
             self.length += len(encoded)
 
-    def sync(self) -> None:
+    def sync(self) -> bool:
         """
         Make everything appended durable, and the file's name with it.
+
+        Returns:
+            Whether the file had been deleted or replaced and was written anew: no name led to what was appended.
         """
         with self._lock:
             if self._closed or self._fd < 0:
-                return
+                return False
             self._disk.sync(self._fd)
+            missing = not self._disk.leads(self.path, self._fd)
+            if missing:
+                self._write_anew()
             if not self._synced_name:
                 self._disk.sync_directory(os.path.dirname(self.path))
                 self._synced_name = True
+            return missing
 
     def read(self, start: int, stop: int) -> bytes:
         """
@@ -95,6 +107,34 @@ class StagingFile:
             if self._fd >= 0:
                 self._disk.close(self._fd)
                 self._fd = -1
+
+    def discard(self) -> None:
+        """
+        Close and remove the file.
+        """
+        self.close()
+        with suppress(FileNotFoundError):
+            self._disk.unlink(self.path)
+
+    def _write_anew(self) -> None:
+        """
+        Copy the file that only we can still reach to where its name was.
+        """
+        make_directories(self._disk, os.path.dirname(self.path))
+        with suppress(FileNotFoundError):
+            self._disk.unlink(self.path)
+        fd = self._disk.open(self.path)
+        try:
+            for start in range(0, self.length, COPY_BYTES):
+                piece = self._disk.pread(self._fd, min(COPY_BYTES, self.length - start), start)
+                write_all(self._disk, fd, piece, start)
+            self._disk.sync(fd)
+        except OSError:
+            self._disk.close(fd)
+            raise
+        self._disk.close(self._fd)
+        self._fd = fd
+        self._synced_name = False
 
     def _open(self) -> int:
         fd = self._disk.open(self.path)

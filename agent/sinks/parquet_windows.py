@@ -218,7 +218,7 @@ class SealedWindows:
             error = RetryError(
                 f"{name} ended with {code}: {stderr.strip()[-500:]}", code=f"exit{code}"
             )
-            self._told_and_counted("seal_failed", error, "seal")
+            self.told_and_counted("seal_failed", error, "seal")
             await wait_after(error, backoff, host=self._host)
 
     def _spec(self, window: Window, attempt: int) -> SealSpec:
@@ -256,7 +256,7 @@ class SealedWindows:
             try:
                 await self._objects.put(Upload(key=key, path=local, size=size, resumed=resumed))
             except RetryError as error:
-                self._told_and_counted("upload_failed", error, "upload")
+                self.told_and_counted("upload_failed", error, "upload")
                 await wait_after(error, backoff, host=self._host)
                 resumed = True
             except FileNotFoundError:
@@ -331,7 +331,7 @@ class SealedWindows:
             try:
                 await self._store.commit(transaction)
             except RetryError as error:
-                self._told_and_counted("checkpoint_failed", error, "store")
+                self.told_and_counted("checkpoint_failed", error, "store")
                 await wait_after(error, backoff, host=self._host)
             else:
                 break
@@ -341,7 +341,10 @@ class SealedWindows:
     def _now_ns(self) -> int:
         return self._host.clock.now_ns()
 
-    def _told_and_counted(self, event: str, error: RetryError, what: str) -> None:
+    def told_and_counted(self, event: str, error: RetryError, what: str) -> None:
+        """
+        Count *error*, and say it once a minute.
+        """
         route = self._paths.route
         self._counters.add(metric.RETRIES, 1, route, error.code or what)
         level = "error" if error.slow else "warning"

@@ -28,11 +28,11 @@ Then frames until the end, each:
 
 Header and data have checksums of their own, so that damaged data can still be named by its byte ranges.
 
-The header is `[resources, segments]`.  A resource is an array `[log, path, cluster, node, namespace, pod,
-pod_uid, container, restart, [[label, value], …], container_id, image, pod_ip, owner_kind, owner_name, region, zone,
-instance_id, prefix]`, of which "" is not known; a segment is an array `[resource index, file_id, generation, start,
-stop, rows, message bytes, [file_id, file_id, file_id]]`.  The last array is empty, or names for each stream
-(other, stdout, stderr) the file in which a row flagged FLAG_EARLIER began.
+The header is `[resources, segments, places]`; places are in staging_places.py.  A resource is an array `[log, path,
+cluster, node, namespace, pod, pod_uid, container, restart, [[label, value], …], container_id, image, pod_ip,
+owner_kind, owner_name, region, zone, instance_id, prefix]`, of which "" is not known; a segment is an array `[resource
+index, file_id, generation, start, stop, rows, message bytes, [file_id, file_id, file_id]]`.  The last array is empty,
+or names for each stream (other, stdout, stderr) the file in which a row flagged FLAG_EARLIER began.
 
 The data are the segments' blocks, in the order of the header.  A block of n rows and m message bytes:
 
@@ -49,7 +49,7 @@ Example, a frame of one row `hello` on stdout at offset 70 of a file:
 
     header  [[["/l/0.log","/l/0.log","c","n","shop","web-1","u-1","web","0",[["app","web"]],
              "","acme/web:1","10.0.0.9","Deployment","web","eu-central-1","euc1-az1","i-1",""]],
-             [[0,"00112233445566778899aabbccddeeff",0,70,114,1,5,[]]]]
+             [[0,"00112233445566778899aabbccddeeff",0,70,114,1,5,[]]],[]]
     data    15 cd 5b 07 00 00 00 00   46 00 00 00 00 00 00 00   00 00 00 00 05 00 00 00
             01 00   68 65 6c 6c 6f   00
 
@@ -69,6 +69,7 @@ from isal import isal_zlib
 from agent._fastencode import staging_buffers
 from agent.core.cursor import STREAM_COUNT
 from agent.core.errors import PoisonError
+from agent.sinks.staging_places import StagedPlace, places_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,6 +148,7 @@ class FrameHeader(msgspec.Struct, array_like=True, frozen=True):
 
     resources: tuple[StagedResource, ...]
     segments: tuple[StagedSegment, ...]
+    places: tuple[StagedPlace, ...] = ()
 
 
 _header_encoder = msgspec.json.Encoder()
@@ -223,7 +225,9 @@ def encode_frame(segments: Sequence[Segment], prefixes: Sequence[str] = ()) -> F
         compressed += [compressor.compress(part) for part in parts]
         data_bytes += size
     compressed.append(compressor.flush())
-    header = _header_encoder.encode(FrameHeader(tuple(resource_rows), tuple(segment_rows)))
+    header = _header_encoder.encode(
+        FrameHeader(tuple(resource_rows), tuple(segment_rows), places_of(segments))
+    )
     encoded = _assemble(header, b"".join(compressed), data_bytes)
     return Frame(encoded, tuple(row.rows for row in segment_rows), data_bytes)
 

@@ -60,6 +60,7 @@ class Segments:
             read_ns=read_ns,
             charge=charge,
             earlier_file_ids=dict(follow.earlier) if follow.earlier else {},
+            generations=tuple(follow.log.chain.generations),
             rows=rows,
         )
 

@@ -127,6 +127,25 @@ async def test_a_wal_that_was_deleted_while_nothing_ran_is_noticed(tmp_path: Pat
     await world.close()
 
 
+async def test_a_wal_that_is_missed_without_a_newer_backup(tmp_path: Path) -> None:
+    """
+    What is left is kept, marked as older than staging.
+    """
+    world = await ready(tmp_path)
+    await world.reopen()
+    await world.store.load_route("a", "sink")
+    await committed(world, 200)
+    await killed(world)
+    (tmp_path / f"{DATABASE}-wal").unlink()
+    await world.reopen()
+    ((event, _, text),) = world.told
+    assert event == "store_lost"
+    assert "-wal file was deleted" in text
+    assert await offset_of(world) == 100
+    assert world.store.rebuild_wanted
+    await world.close()
+
+
 async def test_a_kill_between_backups_loses_nothing(tmp_path: Path) -> None:
     """
     The -wal has what the backup does not.

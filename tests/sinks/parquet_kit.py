@@ -24,6 +24,7 @@ from agent.core.budget import Budget
 from agent.core.checkpoint import Transaction
 from agent.core.counters import Counters
 from agent.core.cursor import cursor_at
+from agent.core.generations import Generation
 from agent.runtime.aws import Aws
 from agent.runtime.state_disk import OsStateDisk
 from agent.sinks.parquet import ParquetSink
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
 
 ROUTE, NODE, CLUSTER = "archive", "ip-10-0-0-1", "prod"
 #: 2026-11-22 09:59:55 UTC: a segment of ten rows a second apart crosses the hour.
+LOG = "/var/log/pods/shop/0.log"
+GENERATION = Generation(
+    number=0, head=b"\x01" * 16, head_length=90, file_id="0f" * 16, name="0.log", size=10**6
+)
 START_NS = 1_795_341_595 * 10**9
 ROW_BYTES = 100
 ROWS = 200
@@ -189,9 +194,9 @@ class Kit:
         assert charge is not None
         pod = f"web-{numbers.start % 3}"
         return Segment(
-            log="/var/log/pods/shop/0.log",
+            log=LOG,
             generation=0,
-            file_id="0f" * 16,
+            file_id=GENERATION.file_id,
             start=numbers.start * ROW_BYTES,
             stop=numbers.stop * ROW_BYTES,
             resource=Resource(
@@ -208,6 +213,7 @@ class Kit:
             cursor_after=cursor_at(0, numbers.stop * ROW_BYTES),
             read_ns=0,
             charge=charge,
+            generations=(GENERATION,),
             rows=len(numbers),
         )
 
