@@ -68,7 +68,7 @@ class Chain:
     __slots__ = (
         "_grace_s",
         "_life",
-        "_rebooted",
+        "_rebooted_ns",
         "_seed",
         "generations",
         "log",
@@ -84,7 +84,7 @@ class Chain:
         life: str = "",
         rows: Iterable[GenerationRow] = (),
         grace_s: float = 5.0,
-        rebooted: bool = False,
+        rebooted_ns: int = 0,
     ) -> None:
         self.log = log
         self.generations = [from_row(row) for row in sorted(rows, key=lambda row: row.number)]
@@ -95,7 +95,8 @@ class Chain:
         #: What no other chain ever has; empty: nothing is written any more (replay).
         self._life = life
         self._grace_s = grace_s
-        self._rebooted = rebooted
+        #: Wall clock when the machine came up since a cursor was written; 0: it did not.
+        self._rebooted_ns = rebooted_ns
 
     # -- what is known ------------------------------------------------------------------------
 
@@ -245,12 +246,10 @@ class Chain:
         generation.stamped = head.stamped
         generation.ordinal = max(ordinals, default=-1) + 1
         place = generation.place
-        parts: tuple[str, ...]
+        parts: tuple[str, ...] = (self._life, str(generation.number))
         if head.stamped:
             parts = (str(generation.ordinal),)
-        elif self._life or place is None:
-            parts = (self._life, str(generation.number))
-        else:
+        elif not self._life and place is not None:
             parts = ("", place.name, str(place.size), str(place.mtime_ns))
         generation.file_id = file_id_of(self._seed, head, *parts)
 
@@ -281,13 +280,11 @@ class Chain:
                 generation.state = State.SEALED
         self.seen = False
 
-    def forget_below(self, number: int) -> list[Generation]:
+    def forget_below(self, number: int) -> None:
         """
         Drop the generations that every route has passed.
         """
-        gone = [generation for generation in self.generations if generation.number < number]
         self.generations = [item for item in self.generations if item.number >= number]
-        return gone
 
     # -- matching -----------------------------------------------------------------------------
 
@@ -295,7 +292,9 @@ class Chain:
         for generation in reversed(self.generations):
             if generation.key != sighting.key or generation.state is State.LOST:
                 continue
-            if is_same(generation, sighting, self.generations, rebooted=self._rebooted):
+            if is_same(
+                generation, sighting, self.generations, rebooted=self._cut_by_boot(sighting)
+            ):
                 return generation
             if generation.held or (generation.state is State.LIVE and generation.head):
                 self.overwritten(generation, now=now)
@@ -320,7 +319,12 @@ class Chain:
             for generation in reversed(self.generations)
             if generation not in taken and floor < generation.number < ceiling
         ]
-        return by_head(sighting, candidates, rebooted=self._rebooted)
+        return by_head(sighting, candidates, rebooted=self._cut_by_boot(sighting))
+
+    def _cut_by_boot(self, sighting: Sighting) -> bool:
+        # A power loss takes what was not synced.  In a file that was written to since then nobody can
+        # say where the old bytes end: it is another one, so that lines are repeated and not skipped.
+        return sighting.mtime_ns < self._rebooted_ns
 
     def _make_way(self, ordered: list[Sighting], placed: dict[int, Generation]) -> None:
         """
@@ -385,7 +389,7 @@ class Chain:
                 generation.available = UNMEASURED
                 generation.measured = False
             return
-        if self._rebooted and sighting.size < generation.size:
+        if sighting.size < generation.size and self._cut_by_boot(sighting):
             generation.size = sighting.size
         if sighting.size < generation.tail.offset:
             generation.tail = NO_TAIL  # Cut by a power loss, or a copy that lacks the end.

@@ -68,7 +68,8 @@ class Files:
         #: The files are as they will stay: `freeze` was called.
         self.frozen = False
         self.resources = resources
-        self._rebooted = rebooted
+        clock = host.clock
+        self._rebooted_ns = clock.now_ns() - int(clock.monotonic() * 1e9) if rebooted else 0
         #: Begins every id of a file that its first line does not tell from others (core/identity.py).
         self._life = "" if finite else f"{host.clock.now_ns()}-{host.clock.random()}"
         self._lives = 0
@@ -327,7 +328,7 @@ class Files:
             life=self._life and f"{self._life}-{self._lives}",
             rows=self._rows.pop(key, ()),
             grace_s=self.settings.rotate_grace_s,
-            rebooted=self._rebooted,
+            rebooted_ns=self._rebooted_ns,
         )
         resource = self.resources.of(key, self.host.disk.link_target(key))  # disk
         existed = self._blind is None

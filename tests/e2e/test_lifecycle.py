@@ -103,6 +103,30 @@ async def test_a_drain_that_runs_out_of_time_commits_nothing_undelivered(tmp_pat
         world.assert_cloudwatch_exact(pod)
 
 
+async def test_status_of_a_route_that_delivers_nothing(tmp_path: Path) -> None:
+    """
+    Its Logs are there with all that they lag, though nothing of them was ever confirmed; after a kill as well.
+    """
+    async with World(tmp_path) as world:
+        world.cloudwatch.script(*[HANG] * 100)
+        pod = world.pod("web-1")
+        pod.lines(20)
+        size = pod.path.stat().st_size
+        await world.start()
+        for _ in range(60):
+            text = await tailrace("status", "-c", world.config_path)
+            if "Logs of cloudwatch" in text.out:
+                break
+            await world.until_or_ended(0.2)
+        status = await world.status()
+        (log,) = status["routes"]["cloudwatch"]["logs"]
+        assert (log["log"], log["offset"], log["lag_bytes"]) == (str(pod.path), 0, size)
+        pod.lines(5)
+        await world.kill()
+        status = await world.status()
+        assert status["routes"]["cloudwatch"]["lag_bytes"] == pod.path.stat().st_size
+
+
 async def test_status_and_losses(tmp_path: Path, free_port: int) -> None:
     """
     Running and stopped: who holds the state, cursors, lag, staged and sealed bytes; losses by route and reason.

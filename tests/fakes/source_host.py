@@ -311,7 +311,9 @@ class RouteModel:
         """
         cursors = {log: ledger.committed for log, ledger in self.ledgers.items()}
         cursors |= {
-            log: cursor for log, cursor in self.reader.first_cursors().items() if log not in cursors
+            log: cursor
+            for log, cursor in self.reader.first_cursors().items()
+            if log not in cursors or not self.ledgers[log].dirty
         }
         rows = self.reader.generation_rows(cursors)
         for log, cursor in cursors.items():
