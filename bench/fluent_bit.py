@@ -66,7 +66,6 @@ CLOUDWATCH = """
     region             {region}
     endpoint           {host}
     port               {port}
-    tls                On
     tls.ca_file        {authority}
     log_group_name     {group}
     log_stream_prefix  bench-
