@@ -1,106 +1,124 @@
 """
-What following costs: `python -m bench.follow --files 100 --rate 100 --seconds 60`.
+What following costs, and how long a line takes: `python -m bench.follow`.
 
-A writer process appends RATE lines a second to each of FILES files, each with a write of its own, while
-the agent follows them; both on cores of their own.  After a warm-up, the agent's CPU is what the kernel
-counted over the window, its memory is sampled every quarter of a second.  `--rate 0` measures an idle
-tree.  `--idle-files N` adds files that nobody writes to.
+A writer appends to files while an agent follows them; the agent has one core, writer and servers the other.  After a
+warm-up, its CPU is what the kernel counted over the window, its memory is sampled every quarter of a second, and
+the server compares the time in every event with its own.
+
+| scene | what is written |
+|---|---|
+| one-10000 | one container, 10,000 lines/s |
+| hundred-100 | 100 containers, 100 lines/s each |
+| one-1000, one-100 | one container |
+| idle-1000 | nothing, beside 1,000 files |
+| overload | one container, 10,000 lines/s, and the server takes half of it |
+
+After `overload` the server takes everything again, and every line must have arrived.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
+import dataclasses
+import json
 import os
-import shutil
 import signal
 import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
-from typing import TYPE_CHECKING
-
-from rich.console import Console
-from rich.table import Table
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from bench import paths
-from bench.beside import AGENT_CORE, OUT_DIRECTORY, SERVER_CORE, counting_server
-from bench.corpus import MIB, NANOSECONDS, Clock, access_texts, log_path
-from bench.measure import Sampler, cpu_seconds, pinned, process_tree, rss_bytes
+from bench.beside import AGENT_CORE, SERVER_CORE, ask, last_lines, scratch, servers
+from bench.corpus import MIB
+from bench.measure import Sampler, cpu_seconds, pinned, process_tree
+from bench.peers import add_peers
+from bench.pods import link_containers
+from bench.tables import OURS, markdown, spread
+from bench.writer import make_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-#: The writer wakes this often; every wake-up writes its part of the lines.
-TICK_S = 0.01
+    from bench.peers import Peer
+
 SAMPLE_INTERVAL_S = 0.25
-READY_TIMEOUT_S = 20.0
+READY_TIMEOUT_S = 60.0
 STOP_GRACE_S = 10.0
-TEXT_COUNT = 10_000
+ARRIVE_TIMEOUT_S = 900.0
+COLUMNS = (
+    *("scene", "program", "CPU, % of a core", "median PSS MiB", "peak PSS MiB"),
+    *("lines written", "arrived", "p50 ms", "p99 ms"),
+)
 
 
-def write_lines(files: Sequence[str], rate: float, seconds: float) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
     """
-    Append *rate* lines a second to each file for *seconds*, one write a line.
+    What is written, and where it goes.
     """
-    import random
 
-    texts = list(access_texts(random.Random(7), TEXT_COUNT))
-    descriptors = [os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644) for path in files]
-    clock = Clock(time.time_ns())
-    began = time.monotonic()
-    last_ns = time.time_ns()
-    written = 0
-    while (elapsed := time.monotonic() - began) < seconds:
-        due = int(elapsed * rate * len(descriptors))
-        for number in range(written, due):
-            now_ns = time.time_ns()
-            head = f"{clock.advance(now_ns - last_ns)} stdout F {number} "
-            last_ns = now_ns
-            line = head + texts[number % TEXT_COUNT] + "\n"
-            os.write(descriptors[number % len(descriptors)], line.encode())
-        written = due
-        time.sleep(TICK_S)
-    for descriptor in descriptors:
-        os.close(descriptor)
-    print(written, flush=True)
+    name: str
+    files: int
+    rate: float  # lines a second and file
+    idle_files: int = 0
+    path: str = "cloudwatch"
+    events_per_s: float = 0  # what the server takes; 0: everything
 
 
-def make_files(root: str, count: int, *, seed: int, lines: int) -> list[str]:
+SCENES = {
+    scene.name: scene
+    for scene in (
+        Scene(name="one-10000", files=1, rate=10_000),
+        Scene(name="hundred-100", files=100, rate=100),
+        Scene(name="one-1000", files=1, rate=1_000),
+        Scene(name="one-100", files=1, rate=100),
+        Scene(name="idle-1000", files=1, rate=0, idle_files=1_000),
+        Scene(name="overload", files=1, rate=10_000, events_per_s=5_000),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Follow:
     """
-    Make *count* files of *lines* lines each.
+    One program in one scene, once.
     """
-    made = [log_path(root, index, seed) for index in range(count)]
-    clock = Clock((int(time.time()) - 3_600) * NANOSECONDS)
-    for path in made:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "w") as file:
-            file.writelines(
-                f"{clock.advance(1_000)} stdout F line {number}\n" for number in range(lines)
-            )
-    return made
+
+    program: str
+    scene: str
+    cpu_percent: float
+    pss_median_bytes: float
+    pss_peak_bytes: int
+    samples: list[int]  # PSS every quarter of a second
+    written: int
+    arrived: int
+    latency_ms: dict[str, float]
 
 
 @contextlib.contextmanager
 def running(
-    command: Sequence[str], core: int, *, log: str, environment: dict[str, str]
+    command: Sequence[str], core: int, *, log: str, environment: Mapping[str, str]
 ) -> Iterator[int]:
     """
-    Run the agent for the length of the block; yields its process id.
+    Run a program for the length of the block; yields its process id.
     """
     with (
         open(log, "wb") as output,
         subprocess.Popen(
-            pinned(command, core), stdout=output, stderr=output, env=environment
+            pinned(command, core), stdout=output, stderr=output, env=dict(environment)
         ) as process,
     ):
         try:
             yield process.pid
+            if process.poll() is not None:
+                raise RuntimeError(f"the program ended by itself\n{last_lines(log)}")
             process.send_signal(signal.SIGTERM)
             process.wait(paths.DRAIN_TIMEOUT_S + STOP_GRACE_S)
         finally:
@@ -120,26 +138,6 @@ def wait_ready(admin: str) -> None:
     raise RuntimeError("the agent did not become ready")
 
 
-def observe(pid: int, seconds: float) -> dict[str, float]:
-    """
-    Watch the process tree of *pid* for *seconds*.
-    """
-    sampler = Sampler(pid, SAMPLE_INTERVAL_S)
-    cpu_before = cpu_seconds(process_tree(pid))
-    began = time.monotonic()
-    sampler.start()
-    time.sleep(seconds)
-    sampler.stop()
-    took = time.monotonic() - began
-    tree = process_tree(pid)
-    return {
-        "CPU, % of a core": (cpu_seconds(tree) - cpu_before) / took * 100,
-        "PSS, median MiB": statistics.median(sampler.samples) / MIB,
-        "PSS, peak MiB": sampler.pss_peak_bytes / MIB,
-        "RSS at the end, MiB": rss_bytes(tree) / MIB,
-    }
-
-
 def free_address() -> str:
     """
     Return an address of loopback that nobody listens at.
@@ -149,96 +147,196 @@ def free_address() -> str:
         return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
-def measure(options: argparse.Namespace, directory: str) -> dict[str, float]:
+def wait_arrived(endpoints: paths.Endpoints, count: int, timeout_s: float) -> int:
     """
-    Run agent and writer together and watch the agent.
+    Wait until *count* events have arrived, or none came any more; returns how many did.
     """
-    files = make_files(directory, options.files, seed=1, lines=1)
-    make_files(directory, options.idle_files, seed=2, lines=100)
-    admin = free_address()
-    pattern = os.path.join(directory, "pods", "*", "*", "*.log")
-    total_s = options.warm_up + options.seconds + 1
-    writer_command = [
-        sys.executable,
-        "-m",
-        "bench.follow",
-        "--write",
-        str(total_s),
-        "--rate",
-        str(options.rate),
-    ]
-    with counting_server(directory) as endpoints:
-        config = paths.tailrace_config(
-            options.path, endpoints, directory=directory, pattern=pattern, admin=admin
-        )
-        start = functools.partial(
-            running,
-            paths.tailrace_run(config),
-            AGENT_CORE,
-            log=os.path.join(directory, "agent.log"),
-            environment=paths.environment(endpoints),
-        )
-        if options.restart:
-            with start():
-                wait_ready(admin)
-                time.sleep(options.warm_up)
-        with start() as pid:
-            wait_ready(admin)
-            with subprocess.Popen(
-                pinned([*writer_command, *files], SERVER_CORE), stdout=subprocess.PIPE
-            ) as writer:
-                try:
-                    time.sleep(options.warm_up)
-                    figures = observe(pid, options.seconds)
-                    written, _ = writer.communicate(timeout=total_s)
-                finally:
-                    writer.kill()
-    return {"lines a second, written": int(written) / total_s} | figures
+    deadline = time.monotonic() + timeout_s
+    while True:
+        arrived: int = ask(endpoints, "/counts")["cloudwatch"]["events"]
+        if arrived >= count or time.monotonic() > deadline:
+            return arrived
+        time.sleep(0.5)
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0])
-    parser.add_argument("--files", type=int, default=100)
-    parser.add_argument("--idle-files", type=int, default=0)
-    parser.add_argument(
-        "--restart",
-        action="store_true",
-        help="let one agent deliver what is there, and measure the next one",
+def follow(
+    scene: Scene,
+    *,
+    seconds: float,
+    warm_up: float,
+    peer: Peer | None = None,
+    sink: Mapping[str, Any] | None = None,
+    program: str = OURS,
+) -> Follow:
+    """
+    Run program, servers and writer together and watch the program.
+
+    Args:
+        sink: settings of Tailrace's sink that differ from the path's.
+    """
+    limits = ["--latencies", "--events-per-s", str(scene.events_per_s)]
+    with scratch() as directory:
+        tree = os.path.join(directory, "tree")
+        files = make_files(tree, scene.files, seed=1, lines=1)
+        idle = make_files(tree, scene.idle_files, seed=2, lines=100)
+        containers = link_containers(tree, files + idle)
+        with servers(directory, tree, *limits) as endpoints:
+            admin = free_address()
+            if peer is None:
+                made = paths.routes(scene.path, endpoints)
+                made[0]["sink"].update(sink or {})
+                config = paths.tailrace_config(
+                    scene.path,
+                    endpoints,
+                    directory=directory,
+                    pattern=os.path.join(tree, "pods", "*", "*", "*.log"),
+                    admin=admin,
+                    made=made,
+                )
+                command = paths.tailrace_run(config)
+            else:
+                command = peer.follows(
+                    scene.path, endpoints, directory=directory, containers=containers
+                )
+            log = os.path.join(directory, "program.log")
+            with running(
+                command, AGENT_CORE, log=log, environment=paths.environment(endpoints)
+            ) as pid:
+                if peer is None:
+                    wait_ready(admin)
+                there = scene.files + 100 * scene.idle_files
+                if scene.path in {"cloudwatch", "message"}:
+                    wait_arrived(endpoints, there, READY_TIMEOUT_S)
+                    ask(endpoints, "/reset")
+                watched = _watch(pid, scene, files, seconds=seconds, warm_up=warm_up)
+                sent = watched.pop("written")
+                ask(endpoints, "/unlimited")
+                arrived = wait_arrived(endpoints, sent, ARRIVE_TIMEOUT_S if sent else 0)
+                latency = ask(endpoints, "/counts")["latency_ms"]
+    return Follow(
+        program=peer.name if peer else program,
+        scene=scene.name,
+        written=sent,
+        arrived=arrived,
+        latency_ms=latency,
+        **watched,
     )
-    parser.add_argument("--rate", type=float, default=100, help="lines a second and file")
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--warm-up", type=float, default=5)
-    parser.add_argument("--path", choices=paths.PATHS, default="blackhole")
-    parser.add_argument("--write", type=float, metavar="SECONDS", help=argparse.SUPPRESS)
-    parser.add_argument("targets", nargs="*", help=argparse.SUPPRESS)
-    return parser.parse_args()
+
+
+def _watch(
+    pid: int, scene: Scene, files: Sequence[str], *, seconds: float, warm_up: float
+) -> dict[str, Any]:
+    """
+    Write, and watch the process tree of *pid* meanwhile.
+    """
+    total_s = warm_up + seconds
+    command = [sys.executable, "-m", "bench.writer", "--seconds", str(total_s)]
+    command += ["--rate", str(scene.rate), *files]
+    with subprocess.Popen(pinned(command, SERVER_CORE), stdout=subprocess.PIPE) as writer:
+        try:
+            time.sleep(warm_up)
+            sampler = Sampler(pid, SAMPLE_INTERVAL_S)
+            cpu_before = cpu_seconds(process_tree(pid))
+            began = time.monotonic()
+            sampler.start()
+            written, _ = writer.communicate(timeout=total_s * 3 + READY_TIMEOUT_S)
+            sampler.stop()
+            took = time.monotonic() - began
+            cpu_s = cpu_seconds(process_tree(pid)) - cpu_before
+        finally:
+            writer.kill()
+    if not sampler.samples:
+        raise RuntimeError("the program ended while it was watched")
+    return {
+        "cpu_percent": cpu_s / took * 100,
+        "pss_median_bytes": statistics.median(sampler.samples),
+        "pss_peak_bytes": sampler.pss_peak_bytes,
+        "samples": sampler.samples,
+        "written": int(written),
+    }
+
+
+def follows_table(found: Sequence[Follow]) -> str:
+    """
+    One row a scene and program: medians over the rounds.
+    """
+    rows = []
+    for scene, program in dict.fromkeys((item.scene, item.program) for item in found):
+        same = [item for item in found if (item.scene, item.program) == (scene, program)]
+        delays = [item.latency_ms for item in same if item.latency_ms]
+        rows.append(
+            [
+                scene,
+                program,
+                spread([item.cpu_percent for item in same], ".2f"),
+                f"{statistics.median(item.pss_median_bytes for item in same) / MIB:.0f}",
+                f"{statistics.median(item.pss_peak_bytes for item in same) / MIB:.0f}",
+                f"{sum(item.written for item in same):,}",
+                f"{sum(item.arrived for item in same):,}",
+                *(
+                    f"{statistics.median(delay[name] for delay in delays):,.0f}" if delays else ""
+                    for name in ("p50", "p99")
+                ),
+            ]
+        )
+    return markdown(COLUMNS, rows, words=2)
+
+
+def measure_scenes(
+    scenes: Sequence[Scene],
+    *,
+    rounds: int,
+    seconds: float,
+    overload_s: float,
+    warm_up: float,
+    peers: Sequence[Peer],
+) -> list[Follow]:
+    """
+    Run every program in every scene, round by round; an overload is run once.
+    """
+    found: list[Follow] = []
+    for number in range(rounds):
+        for scene in scenes:
+            overload = bool(scene.events_per_s)
+            if overload and number:
+                continue
+            for peer in (None, *peers):
+                length = overload_s if overload else seconds
+                found.append(follow(scene, seconds=length, warm_up=warm_up, peer=peer))
+                said = f"{scene.name}: {found[-1].program} {found[-1].cpu_percent:.2f} %"
+                print(said, file=sys.stderr, flush=True)
+    return found
 
 
 def main() -> int:
     """
-    Measure and show; with --write, be the writer.
+    Measure and show.
     """
-    options = _options()
-    if options.write is not None:
-        write_lines(options.targets, options.rate, options.write)
-        return 0
-    console = Console()
-    os.makedirs(OUT_DIRECTORY, exist_ok=True)
-    directory = tempfile.mkdtemp(dir=OUT_DIRECTORY)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0])
+    parser.add_argument("--scene", dest="scenes", action="append", choices=sorted(SCENES))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--overload-seconds", type=float, default=300)
+    parser.add_argument("--warm-up", type=float, default=10)
+    parser.add_argument("--json", metavar="FILE", help="write every run to FILE, too")
+    add_peers(parser)
+    options = parser.parse_args()
     try:
-        figures = measure(options, directory)
-    except (RuntimeError, subprocess.TimeoutExpired) as error:
-        with open(os.path.join(directory, "agent.log"), errors="replace") as lines:
-            console.print(f"{error}\n{''.join(lines.readlines()[-15:])}", markup=False)
+        found = measure_scenes(
+            [SCENES[name] for name in options.scenes or SCENES],
+            rounds=options.rounds,
+            seconds=options.seconds,
+            overload_s=options.overload_seconds,
+            warm_up=options.warm_up,
+            peers=options.peers,
+        )
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
         return 1
-    finally:
-        shutil.rmtree(directory)
-    table = Table(title=f"{options.files} files × {options.rate:g} lines/s, {options.path}")
-    table.add_column("figure")
-    table.add_column("", justify="right")
-    for name, value in figures.items():
-        table.add_row(name, f"{value:,.1f}")
-    console.print(table)
+    print(follows_table(found))
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump([dataclasses.asdict(item) for item in found], file)
     return 0
 
 

@@ -20,12 +20,13 @@ import time
 from typing import TYPE_CHECKING
 
 from bench import paths
-from bench.beside import AGENT_CORE, ask, scratch, servers
+from bench.beside import AGENT_CORE, scratch, servers
 from bench.corpus import KINDS, MIB, write_corpus
-from bench.follow import free_address, make_files, running, wait_ready
+from bench.follow import free_address, running, wait_arrived, wait_ready
 from bench.measure import process_tree, pss_bytes
 from bench.runs import Bench, Run, settled
 from bench.tables import spread
+from bench.writer import make_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,11 +93,8 @@ def memory_of(options: argparse.Namespace, *, known: bool) -> float:
                 environment=paths.environment(endpoints),
             ) as pid:
                 wait_ready(admin)
-                deadline = time.monotonic() + ARRIVE_TIMEOUT_S
-                while ask(endpoints, "/counts")["cloudwatch"]["events"] < len(files):
-                    if time.monotonic() > deadline:
-                        raise RuntimeError(f"not all of {len(files)} lines arrived")
-                    time.sleep(0.5)
+                if wait_arrived(endpoints, len(files), ARRIVE_TIMEOUT_S) < len(files):
+                    raise RuntimeError(f"not all of {len(files)} lines arrived")
                 time.sleep(SETTLE_S)
                 samples = []
                 for _ in range(SAMPLES):

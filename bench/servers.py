@@ -11,6 +11,7 @@ It prints one line of JSON with its URLs and the path of the CA to trust, and an
 |---|---|
 | GET /counts | the counts as JSON |
 | POST /reset | `{}`, and forgets everything |
+| GET /unlimited | the counts; `--events-per-s` counts no more |
 | POST / with X-Amz-Target | what CloudWatch Logs answers; every group and stream exists |
 | PUT, POST, GET, HEAD, DELETE on a key | what S3 answers, multipart uploads included; `If-None-Match: *` is obeyed |
 
@@ -29,9 +30,12 @@ import gzip
 import io
 import json
 import os
+import re
 import signal
 import ssl
 import sys
+import time
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
 
 #: A quote inside of a message is escaped, so this is the key of an event and nothing else.
 EVENT_MARK = b'"timestamp":'
+EVENT_TIME = re.compile(rb'"timestamp":(\d+)')
 GZIP_MAGIC = b"\x1f\x8b"
 PARQUET_MAGIC = b"PAR1"
 HEAD_BYTES_MAX = 64 << 10
@@ -113,7 +118,10 @@ class Sink:
     The two services, and what they have seen.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, latencies: bool = False, events_per_s: float = 0) -> None:
+        self._latencies = latencies
+        self.events_per_s = events_per_s
+        self._free_at = 0.0
         self.reset()
 
     def reset(self) -> None:
@@ -123,6 +131,8 @@ class Sink:
         self.logs = ServiceCounts()
         self.s3 = ServiceCounts()
         self.objects: dict[str, bytes] = {}
+        #: How often a line took so many ms from its time to here.
+        self.delays_ms: Counter[int] = Counter()
         self._uploads: dict[str, dict[int, bytes]] = {}
         self._upload_count = 0
 
@@ -131,6 +141,7 @@ class Sink:
         Everything as JSON; counts rows of Parquet objects, which takes a moment.
         """
         return {
+            "latency_ms": percentiles(self.delays_ms),
             "cloudwatch": asdict(self.logs),
             "s3": asdict(self.s3)
             | {
@@ -144,7 +155,9 @@ class Sink:
         """
         Handle one request.
         """
-        if request.target == "/counts":
+        if request.target == "/unlimited":
+            self.events_per_s = 0
+        if request.target in {"/counts", "/unlimited"}:
             return 200, {"content-type": "application/json"}, json.dumps(self.counts()).encode()
         if request.target == "/reset":
             self.reset()
@@ -153,10 +166,23 @@ class Sink:
             return self._answer_logs(request)
         return self._answer_s3(request)
 
+    def wait_s(self, request: Request, now: float) -> float:
+        """
+        Return how long the answer is held back, so that not more than `events_per_s` are taken.
+        """
+        if not self.events_per_s or "x-amz-target" not in request.headers:
+            return 0.0
+        events = gunzipped(request.body).count(EVENT_MARK)
+        self._free_at = max(self._free_at, now) + events / self.events_per_s
+        return self._free_at - now
+
     def _answer_logs(self, request: Request) -> Answer:
         operation = request.headers["x-amz-target"].rpartition(".")[2]
         body = gunzipped(request.body)
         events = body.count(EVENT_MARK) if operation == "PutLogEvents" else 0
+        if self._latencies and events:
+            now_ms = time.time_ns() // 1_000_000
+            self.delays_ms.update(now_ms - int(stamp) for stamp in EVENT_TIME.findall(body))
         self.logs.add(operation, len(request.body), len(body), events)
         answer: dict[str, object] = {}
         if operation == "DescribeLogStreams":
@@ -205,6 +231,21 @@ class Sink:
 
 def _xml(name: str, content: str) -> Answer:
     return 200, {"content-type": "application/xml"}, f"<{name}>{content}</{name}>".encode()
+
+
+def percentiles(counted: Counter[int]) -> dict[str, float]:
+    """
+    Return p50, p99 and the greatest; nothing of nothing.
+    """
+    found: dict[str, float] = {}
+    total = counted.total()
+    seen = 0
+    for value in sorted(counted):
+        seen += counted[value]
+        for name, part in (("p50", 0.5), ("p99", 0.99), ("max", 1.0)):
+            if name not in found and seen >= part * total:
+                found[name] = value
+    return found
 
 
 def gunzipped(body: bytes) -> bytes:
@@ -272,8 +313,9 @@ async def serve(sink: Sink, directory: str, latency_s: float) -> None:
         try:
             while True:
                 request = await read_request(reader, writer)
-                if latency_s:
-                    await asyncio.sleep(latency_s)
+                # A client may give up meanwhile: what it sent is taken, as a slow service would.
+                if wait_s := latency_s + sink.wait_s(request, time.monotonic()):
+                    await asyncio.sleep(wait_s)
                 status, headers, body = sink.answer(request)
                 # The answer to HEAD has the length of what GET would give, and no body.
                 headers = {"content-length": str(len(body)), **REQUEST_IDS, **headers}
@@ -314,9 +356,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0])
     parser.add_argument("--directory", required=True, help="where the certificates go")
     parser.add_argument("--latency-ms", type=float, default=0, help="delay of every answer")
+    parser.add_argument(
+        "--latencies", action="store_true", help="compare the time of every event with now"
+    )
+    parser.add_argument("--events-per-s", type=float, default=0, help="take no more than these")
     options = parser.parse_args()
     os.makedirs(options.directory, exist_ok=True)
-    sink = Sink()
+    sink = Sink(latencies=options.latencies, events_per_s=options.events_per_s)
     uvloop.run(serve(sink, options.directory, options.latency_ms / 1000))
     print(json.dumps(sink.counts()), flush=True)
     return 0

@@ -16,12 +16,14 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from agent import __version__
-from agent.core.errors import RetryError, StopError
+from agent.core.errors import RetryError, StopError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 EXIT_USAGE = 64
+#: Processes of a replay; each takes the memory of an agent.
+WORKERS_MAX = 256
 EXIT_TRY_AGAIN = 75
 #: 128 + SIGINT and SIGPIPE, as a shell reports them.
 EXIT_INTERRUPTED = 130
@@ -139,6 +141,7 @@ def _add_delivery(commands: argparse._SubParsersAction[_Parser]) -> None:
         "its own state is thrown away, or kept in --state so that an interrupted replay can go on.",
         "tailrace replay -c tailrace.yaml /var/log/old/*.log",
         "tailrace replay -c tailrace.yaml --report report.json --state /tmp/replay big.log",
+        "tailrace replay -c tailrace.yaml --workers 8 --state /var/tmp/replay /archive",
     )
     _add_config(replay)
     replay.add_argument(
@@ -146,10 +149,28 @@ def _add_delivery(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     replay.add_argument("--report", metavar="FILE.json", help="write the report as JSON")
     replay.add_argument("--state", metavar="DIR", help="keep cursors in DIR and resume from them")
-    # The agent runs this one itself; it is not for people, so it has no line in --help.
+    replay.add_argument(
+        "--workers",
+        type=_workers,
+        default=1,
+        metavar="N",
+        help="share the files among N processes, whole Logs each (default 1; one a core is useful)",
+    )
+    # The agent runs these two itself; they are not for people, so they have no line in --help.
+    worker = commands.add_parser("replay-share", prog="tailrace replay-share")
+    worker.add_argument("spec", metavar="SPEC.json")
+    worker.set_defaults(module=MODULES["replay"], function="share")
     seal = commands.add_parser("seal", prog="tailrace seal")
     seal.add_argument("spec", metavar="SPEC.json")
     seal.set_defaults(module=MODULES["seal"], function="main")
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= WORKERS_MAX:
+        raise argparse.ArgumentTypeError(
+            f"got {shown(text)}, expected a number of processes from 1 to {WORKERS_MAX}"
+        )
+    return int(text)
 
 
 def _add_configuration(commands: argparse._SubParsersAction[_Parser]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ import uvloop
 from agent.config.load import load
 from agent.runtime.own_log import OwnLog
 from agent.runtime.replay import run_replay
+from agent.runtime.replay_plan import refuse_workers
+from agent.runtime.replay_workers import Spec, run_workers
 
 if TYPE_CHECKING:
     import argparse
@@ -24,11 +27,15 @@ if TYPE_CHECKING:
     from agent.runtime.replay import Report
 
 _MIB = 1 << 20
+#: How often a worker says how far it is.
+PROGRESS_INTERVAL_S = 0.25
 
 
 def main(args: argparse.Namespace) -> int:
     """
-    Replay files.  Exit codes: 0 everything delivered, 1 something was rejected or lost, 66 no such file.
+    Replay files.
+
+    Exit codes: 0 everything delivered, 1 something was rejected or lost, 66 no such file, 75 a worker was killed.
     """
     config = load(args.config)
     own_log = OwnLog(format="text", level="warning")
@@ -36,12 +43,60 @@ def main(args: argparse.Namespace) -> int:
         _progress() as progress,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        report = runner.run(
-            run_replay(config, args.paths, own_log, state_dir=args.state, progress=progress)
-        )
+        if args.workers > 1:
+            replay = run_workers(
+                os.path.abspath(args.config),
+                args.paths,
+                own_log,
+                workers=args.workers,
+                state_dir=args.state,
+                progress=progress,
+            )
+        else:
+            if args.state:
+                refuse_workers(args.state)
+            replay = run_replay(
+                config, args.paths, own_log, state_dir=args.state, progress=progress
+            )
+        report = runner.run(replay)
     if args.report:
         _write(args.report, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     _print(report)
+    return _exit_code(report)
+
+
+def share(args: argparse.Namespace) -> int:
+    """
+    Replay the share of one worker, which its spec names: for `tailrace replay --workers` alone.
+    """
+    with open(args.spec, "rb") as file:
+        spec = msgspec.json.decode(file.read(), type=Spec)
+    config = load(spec.config)
+    said_at = 0.0
+
+    def tell(done: int, total: int) -> None:
+        nonlocal said_at
+        if time.monotonic() - said_at >= PROGRESS_INTERVAL_S:
+            said_at = time.monotonic()
+            # Where nobody reads any more, the replay has been ended: BrokenPipeError ends this worker.
+            sys.stdout.write(f"[{done},{total}]\n")
+            sys.stdout.flush()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        report = runner.run(
+            run_replay(
+                config,
+                spec.paths,
+                OwnLog(format="text", level="warning"),
+                state_dir=spec.state_dir,
+                progress=tell,
+            )
+        )
+    _write(spec.report, msgspec.json.encode(report))
+    return _exit_code(report)
+
+
+def _exit_code(report: Report) -> int:
     return int(any(route.rejected or route.lost for route in report.routes.values()))
 
 

@@ -67,7 +67,8 @@ class Report:
     The result of a replay.  `bytes_in` and `lines_in` count what was read once, not once per route.
 
     `cpu_s` includes children; `startup_s` and `startup_cpu_s` are from the start of the process until
-    the first byte is read; `throughput_bytes_s` is bytes_in over the wall time after start-up.
+    the first byte is read; `throughput_bytes_s` is bytes_in over the wall time after start-up.  With several
+    workers, CPU and memory are the sums of theirs, and start-up is that of the slowest.
     """
 
     bytes_in: int
@@ -79,6 +80,7 @@ class Report:
     cpu_s: float
     rss_peak_bytes: int
     throughput_bytes_s: float
+    workers: int
 
 
 def settings_of(config: Config, paths: Sequence[str], state_dir: str) -> Config:
@@ -132,7 +134,7 @@ async def run_replay(
     collector.settle()
     collector.settle()
     raise_open_files_max()
-    with _directory(state_dir) as directory:
+    with state_directory(state_dir) as directory:
         config = settings_of(config, paths, directory)
         host = SystemHost(own_log)
         async with StateLock(directory, wait_s=0, tell=host.tell, clock=host.clock):
@@ -146,7 +148,7 @@ async def run_replay(
             agent = Agent(config, host=host, store=store, finite=True, rebooted=store.boot_changed)
             try:
                 await rebuild_staging(config, store=store, host=host, counters=agent.counters)
-                started = _since_start()
+                started = since_start()
                 startup_cpu_s = time.process_time()
                 await _to_the_end(agent, progress)
             finally:
@@ -175,7 +177,7 @@ def _report(
     counters: Counters, config: Config, *, started_s: float, startup_cpu_s: float
 ) -> Report:
     names = [route.name for route in config.routes]
-    wall_s = _since_start()
+    wall_s = since_start()
     own = resource.getrusage(resource.RUSAGE_SELF)
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     bytes_in = max(int(counters.get(metric.READ_BYTES, name)) for name in names)
@@ -190,6 +192,7 @@ def _report(
         # Children run one at a time beside the agent: the sum is an upper bound of what was there at once.
         rss_peak_bytes=(own.ru_maxrss + children.ru_maxrss) * 1024,
         throughput_bytes_s=round(bytes_in / max(wall_s - started_s, 1e-9)),
+        workers=1,
     )
 
 
@@ -207,7 +210,7 @@ def _route_report(counters: Counters, name: str) -> RouteReport:
     )
 
 
-def _since_start() -> float:
+def since_start() -> float:
     """
     Return the seconds since this process was started, interpreter and imports included.
     """
@@ -218,7 +221,10 @@ def _since_start() -> float:
 
 
 @contextmanager
-def _directory(state_dir: str | None) -> Iterator[str]:
+def state_directory(state_dir: str | None) -> Iterator[str]:
+    """
+    Give *state_dir*, made where it is missing; None: a temporary one, for the length of the block.
+    """
     if state_dir is not None:
         os.makedirs(state_dir, exist_ok=True)
         yield state_dir

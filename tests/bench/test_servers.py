@@ -13,6 +13,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -82,7 +83,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         yield json.loads(process.stdout.readline())
         process.send_signal(signal.SIGTERM)
         last = json.loads(process.stdout.read())
-        assert set(last) == {"cloudwatch", "s3"}
+        assert set(last) == {"cloudwatch", "s3", "latency_ms"}
         assert process.wait(10) == 0
 
 
@@ -172,3 +173,32 @@ def test_reset_forgets() -> None:
     assert counted(sink)["rows"] == 1
     sink.answer(Request("POST", "/reset", {}, b""))
     assert counted(sink)["objects"] == 0
+
+
+def test_a_slow_sink_holds_answers_back() -> None:
+    """
+    By as long as its events take, one request after the other; until it is told to take everything.
+    """
+    sink = Sink(events_per_s=10)
+    request = Request("POST", "/", {"x-amz-target": LOGS_TARGET}, put_events("a", "b"))
+    assert sink.wait_s(request, 100.0) == pytest.approx(0.2)
+    assert sink.wait_s(request, 100.1) == pytest.approx(0.3)
+    assert sink.wait_s(request, 200.0) == pytest.approx(0.2)
+    assert sink.wait_s(Request("GET", "/counts", {}, b""), 200.0) == 0
+    sink.answer(Request("GET", "/unlimited", {}, b""))
+    assert sink.wait_s(request, 200.0) == 0
+
+
+def test_delays_are_counted() -> None:
+    """
+    From the time of each event to now, whatever its message says.
+    """
+    sink = Sink(latencies=True)
+    now_ms = time.time_ns() // 1_000_000
+    stamps = [now_ms - 10_000] * 98 + [now_ms - 60_000] * 2
+    events = [{"timestamp": stamp, "message": '{"timestamp":1}'} for stamp in stamps]
+    body = json.dumps({"logEvents": events}, separators=(",", ":")).encode()
+    sink.answer(Request("POST", "/", {"x-amz-target": LOGS_TARGET}, body))
+    found: Any = sink.counts()["latency_ms"]
+    assert 10_000 <= found["p50"] < 40_000
+    assert 60_000 <= found["p99"] == found["max"] < 90_000

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 REPORT_KEYS = {
     *("bytes_in", "lines_in", "routes", "wall_s", "startup_s", "startup_cpu_s", "cpu_s"),
-    *("rss_peak_bytes", "throughput_bytes_s"),
+    *("rss_peak_bytes", "throughput_bytes_s", "workers"),
 }
 ROUTE_KEYS = {
     *("events_out", "bytes_out", "wire_bytes", "requests", "rejected", "lost"),

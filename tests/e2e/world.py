@@ -61,9 +61,11 @@ def environment(extra: dict[str, str] | None = None, *, credentials: bool = True
     return kept | NO_CREDENTIALS | (CREDENTIALS if credentials else {}) | (extra or {})
 
 
-async def tailrace(*arguments: object, env: dict[str, str] | None = None) -> Done:
+async def tailrace(
+    *arguments: object, env: dict[str, str] | None = None, patience_s: float = PATIENCE_S
+) -> Done:
     """
-    Run `python -m agent` with *arguments* to its end.
+    Run `python -m agent` with *arguments* to its end; one that starts others needs more patience.
     """
     child = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -77,7 +79,7 @@ async def tailrace(*arguments: object, env: dict[str, str] | None = None) -> Don
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s):
             out, err = await child.communicate()
     except TimeoutError:
         child.kill()
