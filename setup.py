@@ -28,7 +28,17 @@ from setuptools import Extension, setup
 DEBUG = os.environ.get("TAILRACE_DEBUG", "") not in {"", "0"}
 ANNOTATE = os.environ.get("TAILRACE_ANNOTATE", "") not in {"", "0"}
 
-MODULES = ("_fastjson", "_fastline", "_fastparse", "_fastrecord", "_fastencode")
+MODULES = (
+    "_fastjson",
+    "_fastline",
+    "_fastparse",
+    "_fastrecord",
+    "_fastencode",
+    # Transforms: a kernel is a module of its own.
+    "_fastfields",
+    "_fastobject",
+    "_fastwhere",
+)
 HEADERS = ["agent/_simd.h", "agent/_fastsort.pxd"]
 HEADERS += [f"agent/{module}.pxd" for module in MODULES if Path("agent", f"{module}.pxd").exists()]
 

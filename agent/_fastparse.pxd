@@ -63,6 +63,8 @@ cdef class Columns:
     cdef Rows table
     cdef readonly int64_t message_bytes
     cdef int64_t earlier[STREAMS]
+    cdef object fields  # of _fastfields, or None
+    cdef Py_ssize_t fields_bytes
     cdef int rows_reserve(self, Py_ssize_t capacity) except -1 nogil
     cdef Py_ssize_t bytes_reserve(self, Py_ssize_t length) except -1 nogil
 

@@ -140,7 +140,8 @@ cdef class Columns:
 
     @property
     def nbytes(self):
-        return self.bytes_capacity + SIMD_PADDING + self.table.capacity * ROW_BYTES
+        cdef Py_ssize_t held = self.bytes_capacity + SIMD_PADDING + self.fields_bytes
+        return held + self.table.capacity * ROW_BYTES
 
     @property
     def data(self):

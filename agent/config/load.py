@@ -12,6 +12,7 @@ from agent.config import registry
 from agent.config.convert import BAD, Converter, expectation, shown
 from agent.config.problems import ConfigError, Problem, child, nearest, wrong
 from agent.config.text import Scalar, read_tree
+from agent.config.transforms import read_transforms
 from agent.config.values import Config, Name, RouteConfig, RouteOptions, SourceConfig
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ FILE_BYTES_MAX = 2**20
 #: Name of a source that has none.
 DEFAULT_SOURCE = "containers"
 _OPTION_KEYS = tuple(item.name for item in dataclasses.fields(RouteOptions))
-_ROUTE_KEYS = ("name", "source", "sink", *_OPTION_KEYS)
+_ROUTE_KEYS = ("name", "source", "sink", "transforms", *_OPTION_KEYS)
 
 
 def load(path: str, environ: Mapping[str, str] | None = None) -> Config:
@@ -152,13 +153,20 @@ class _Reader:
         )
         given = {key: value for key, value in tree.items() if key in _OPTION_KEYS}
         options = self._converter.settings(RouteOptions, given, path)
-        if name is None or source is None or settings is None or options is BAD:
+        transforms = read_transforms(
+            tree.get("transforms"), child(path, "transforms"), self._converter
+        )
+        if None in (name, source, settings, transforms) or options is BAD:
             return None
+        assert name is not None
+        assert source is not None
+        assert transforms is not None
         return RouteConfig(
             name=name,
             source=source,
             type=sink["type"].text,
             sink=settings,
+            transforms=transforms,
             select=options.select,
             on_missing_metadata=options.on_missing_metadata,
         )

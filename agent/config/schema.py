@@ -41,6 +41,10 @@ def schema() -> dict[str, Any]:
         **{f"source_{name}": _component(cls, name, SourceConfig) for name, cls in sources.items()},
         **{f"sink_{name}": _component(cls, name) for name, cls in sinks.items()},
     }
+    definitions |= {
+        f"transform_{name}": _object(kind.settings) | {"required": [name]}
+        for name, kind in registry.transforms().items()
+    }
     # `files` is the type of a source that names none.
     definitions["source_files"]["required"] = []
     root = _object(Config)
@@ -76,6 +80,8 @@ def config_reference() -> str:
         parts.append(_section(f"`sources[]`, type `{name}`", item.load(), SourceConfig))
     parts.append(_section("`routes[]`", RouteConfig))
     parts.append(_section("`routes[].select`", SelectSettings))
+    for name, kind in registry.transforms().items():
+        parts.append(_section(f"`routes[].transforms[]`, `{name}`", kind.settings))
     for name, item in registry.SINKS.items():
         parts.append(_section(f"`routes[].sink`, type `{name}`", item.load()))
     return "\n\n".join(parts) + "\n"
@@ -97,6 +103,13 @@ def _one_of(kind: str, known: dict[str, type]) -> dict[str, Any]:
 def _routes(sinks: dict[str, type]) -> dict[str, Any]:
     route = _object(RouteConfig)
     route["properties"]["sink"] = _one_of("sink", sinks)
+    route["properties"]["transforms"] = {
+        "description": "What is done to rows, in this order.",
+        "type": "array",
+        "items": {
+            "anyOf": [{"$ref": f"#/$defs/transform_{name}"} for name in registry.transforms()]
+        },
+    }
     del route["properties"]["type"]
     route["required"] = ["name", "sink"]
     description = "Routes: each reads a source and delivers to one sink, with cursors of its own."

@@ -103,6 +103,10 @@ class RouteConfig(RouteOptions):
     type: Annotated[str, Meta(description="Kind of sink.")]
     #: The Settings of the sink.
     sink: Any
+    #: Settings, each of its own class (transforms/registry.py).
+    transforms: Annotated[
+        tuple[Any, ...], Meta(description="What is done to rows, in this order; see below.")
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

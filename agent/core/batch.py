@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from agent.core.cursor import Cursor
     from agent.core.generations import Generation
     from agent.core.pod_facts import Metadata
+    from agent.core.transform import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +163,8 @@ class Segment:
     loss: Loss | None = None
     rows: int = 0
     rows_open: int = 0
+    #: Counted when a checkpoint has passed the segment, so that nothing is counted twice.
+    tallies: tuple[Tally, ...] = ()
     sequence: int = -1  # given by the ledger
 
 

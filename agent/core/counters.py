@@ -34,6 +34,18 @@ READ_ROWS = Metric(
 FILTERED_ROWS = Metric(
     "tailrace_filtered_rows", "counter", "Rows read and not wanted by the route.", ("route",)
 )
+UNPARSED_ROWS = Metric(
+    "tailrace_unparsed_rows",
+    "counter",
+    "Rows that are not of the format of a parse; they are kept.",
+    ("route", "format"),
+)
+MISFIT_VALUES = Metric(
+    "tailrace_misfit_values",
+    "counter",
+    "Values of fields that are not of their type; they read NULL, and stay in the message.",
+    ("route", "field"),
+)
 METADATA_MISSING = Metric(
     "tailrace_metadata_missing",
     "counter",

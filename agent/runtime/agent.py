@@ -15,6 +15,7 @@ from agent.runtime.metadata import learn_instance, open_kubernetes, refuse_blind
 from agent.runtime.route import Route, RouteSettings
 from agent.runtime.sinks import AwsOnce, sink_identity, sink_maker
 from agent.runtime.supervisor import Supervisor
+from agent.runtime.transforms import begin_transforms
 from agent.sources.files import Files
 from agent.sources.gate import Gate
 from agent.sources.resources import Resources
@@ -205,6 +206,8 @@ class Agent:
                 counters=self.counters,
             )
 
+        begin = begin_transforms(route, counters=self.counters)
+
         def make_route(prepare: Callable[[Reader], None]) -> Route:
             return Route(
                 settings,
@@ -215,6 +218,7 @@ class Agent:
                 counters=self.counters,
                 make_gate=make_gate,
                 make_sink=make_sink,
+                begin=begin,
                 prepare=prepare,
             )
 

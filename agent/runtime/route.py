@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from agent.core.counters import Counters
     from agent.core.cursor import Cursor
     from agent.core.host import Host, Tasks
+    from agent.core.transform import Begin
     from agent.sinks.protocol import Resolve, Sink
     from agent.sources.files import Files
     from agent.sources.gate import Gate
@@ -70,6 +71,7 @@ class Route:
         counters: Counters,
         make_gate: Callable[[], Gate],
         make_sink: Callable[[RouteState, Resolve, Tasks], Sink],
+        begin: Begin | None = None,
         prepare: Callable[[Reader], None] = lambda _reader: None,
     ) -> None:
         self.settings = settings
@@ -80,6 +82,7 @@ class Route:
         self._counters = counters
         self._make_gate = make_gate
         self._make_sink = make_sink
+        self._begin = begin
         self._prepare = prepare
         self._commit_wanted = asyncio.Event()
         self._draining = asyncio.Event()
@@ -105,6 +108,7 @@ class Route:
             first_start=state.first_start,
             share=self._share,
             gate=self._make_gate(),
+            begin=self._begin,
         )
         self._prepare(reader)
         sink: Sink | None = None

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from agent.core.generations import Generation, Sighting
     from agent.core.host import Host
     from agent.core.identity import Probe
+    from agent.core.transform import Begin
     from agent.sources.gate import Gate
     from agent.sources.resources import Resources
 
@@ -154,14 +155,15 @@ class Files:
         share: Share,
         from_end: bool | None = None,
         gate: Gate,
+        begin: Begin | None = None,
     ) -> Reader:
         """
         Return the reader of one run of *route*; it replaces the one of the run before.
         """
-        if from_end is None:
-            from_end = self.settings.start == "end"
-        at_end = from_end and first_start
-        reader = Reader(route, files=self, cursors=cursors, share=share, from_end=at_end, gate=gate)
+        at_end = first_start and (self.settings.start == "end" if from_end is None else from_end)
+        reader = Reader(
+            route, files=self, cursors=cursors, share=share, from_end=at_end, gate=gate, begin=begin
+        )
         self._routes.add(route)
         self._readers[route] = reader
         for key, cursor in cursors.items():

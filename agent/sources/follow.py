@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from agent.core.generations import Generation
     from agent.core.host import Host
     from agent.core.pod_facts import Metadata
+    from agent.core.transform import LogTransforms
     from agent.sources.followed import FollowedLog
     from agent.sources.gunzip import GzipStream
 
@@ -83,6 +84,7 @@ class Follow:
     #: Stand at the last line start before this size, before anything else.
     align_size: int | None = None
     parser: Parser | None = None
+    transforms: LogTransforms | None = None
     #: All bytes before it are looked at, and hold no line that is not in a segment.
     looked_size: int = -1
     chunk_bytes: int = 0  # 0: the source's
@@ -120,6 +122,20 @@ class Follow:
         """
         return (self.overdue or self.timed_out) and self.reread is None
 
+    @property
+    def open_streams(self) -> int:
+        """
+        Bit mask (1 << stream) of the streams with open pieces, or rows that a transform holds back.
+        """
+        held = 0 if self.transforms is None else self.transforms.open_streams
+        return held if self.parser is None else held | self.parser.open_streams
+
+    def held_too_long(self, now: float) -> bool:
+        """
+        Whether a transform holds rows back for as long as it may.
+        """
+        return self.transforms is not None and self.transforms.due(now)
+
     def parser_for(self, format_: int, line_bytes_max: int) -> Parser:
         """
         Return the parser, made from the cursor if there is none.
@@ -152,7 +168,7 @@ class Follow:
         """
         Drop the parser where the cursor alone can bring it back.
         """
-        if self.parser is not None and not self.parser.open_streams:
+        if self.parser is not None and not self.open_streams:
             self.cursor = self.parser.cursor()
             self.parser = None
             self.earlier.clear()
@@ -161,7 +177,8 @@ class Follow:
         """
         Return where each stream would resume now.
         """
-        return self.cursor if self.parser is None else self.parser.cursor()
+        cursor = self.cursor if self.parser is None else self.parser.cursor()
+        return cursor if self.transforms is None else self.transforms.cursor(cursor)
 
     def advance(self, generation: Generation, passed: Generation | None) -> None:
         """
@@ -169,7 +186,7 @@ class Follow:
         """
         if self.parser is not None:
             self.parser.begin(generation.number)
-            if self.parser.open_streams and passed is not None:
+            if self.open_streams and passed is not None:
                 self.earlier[passed.number] = passed.file_id
         self.number, self.offset = generation.number, 0
         self.looked_size = -1
@@ -181,7 +198,7 @@ class Follow:
         """
         Go to *stop* without reading; places that lie behind it already stay.
         """
-        assert self.parser is None or not self.parser.open_streams
+        assert not self.open_streams
         target = StreamCursor(self.number, stop, mode)
         a, b, c = (max(place, target) for place in self.current_cursor())
         self.cursor = (a, b, c)
@@ -203,11 +220,9 @@ class Follow:
         """
         Go back to the fast parser once the place that needed the slow one is behind.
         """
-        if self.reference is not None and self.place >= self.reference:
-            parser = self.parser
-            if parser is None or not parser.open_streams:
-                self.rest()
-                self.reference = None
+        if self.reference is not None and self.place >= self.reference and not self.open_streams:
+            self.rest()
+            self.reference = None
 
 
 def begin(

@@ -116,7 +116,7 @@ class Pieces:
         releasing: set[Follow | None] = {self.spared}
         while (largest := self._carries.beyond(spared=releasing)) is not None:
             changed.append(largest)
-            if self._is_far(largest):
+            if self._is_far(largest) or _held(largest):
                 largest.overdue = True
                 releasing.add(largest)
             else:
@@ -311,7 +311,14 @@ def _carried(follow: Follow) -> int:
     parser: Parser | None = follow.parser
     if parser is None and follow.reread is not None:
         parser = follow.reread.parser
-    return parser.carry_bytes if parser is not None else 0
+    return _held(follow) + (parser.carry_bytes if parser is not None else 0)
+
+
+def _held(follow: Follow) -> int:
+    """
+    Return the bytes of rows that a transform holds back; it gives them back when they are released.
+    """
+    return follow.transforms.carry_bytes if follow.transforms is not None else 0
 
 
 def _ends_of(follow: Follow) -> tuple[bytes, ...]:

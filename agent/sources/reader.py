@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from agent.core.checkpoint import GenerationRow
     from agent.core.cursor import Cursor
     from agent.core.generations import Generation
+    from agent.core.transform import Begin
     from agent.sources.files import Files
     from agent.sources.followed import FollowedLog
     from agent.sources.gate import Gate
@@ -48,12 +49,14 @@ class Reader:
         share: Share,
         from_end: bool,
         gate: Gate,
+        begin: Begin | None = None,
     ) -> None:
         self.route = route
         self._files = files
         self._cursors = dict(cursors)
         self._from_end = from_end
         self._gate = gate
+        self._begin_transforms = begin
         self._follows: dict[str, Follow] = {}
         self._ignored: set[str] = set()
         self._urgent: dict[str, Follow] = {}
@@ -126,8 +129,7 @@ class Reader:
         self._urgent.pop(key, None)
         if key not in self._follows or follow is self._current:
             return
-        parser = follow.parser
-        if follow.reread is not None or (parser is not None and parser.open_streams):
+        if follow.reread is not None or follow.open_streams:
             self._with_pieces[key] = follow
         else:
             self._with_pieces.pop(key, None)
@@ -190,8 +192,7 @@ class Reader:
         self._queue(follow)
 
     def _begin(self, log: FollowedLog) -> Follow:
-        files = self._files
-        clock = files.host.clock
+        host = self._files.host
         cursor = self._cursors.pop(log.key, None)
         stored = cursor
         if cursor is None and self.route in log.floors:
@@ -199,17 +200,14 @@ class Reader:
             cursor = cursor_at(*log.floors[self.route])
         at_end = cursor is None and (
             (self._from_end and log.existed)
-            or (log.existed and is_older(log, files.host, files.settings.ignore_older_s))
+            or (log.existed and is_older(log, host, self._files.settings.ignore_older_s))
         )
-        follow = begin(
-            log,
-            cursor,
-            at_end=at_end,
-            after=log.passed.get(self.route),
-            now=clock.monotonic(),
-        )
+        now = host.clock.monotonic()
+        follow = begin(log, cursor, at_end=at_end, after=log.passed.get(self.route), now=now)
         if follow.align_size is None and follow.cursor != stored:
             follow.first_cursor = follow.cursor
+        if self._begin_transforms is not None:
+            follow.transforms = self._begin_transforms()
         follow.skips = self._skips.pop(log.key, [])
         follow.reference = self._reference.pop(log.key, None)
         if follow.align_size is None:
@@ -238,12 +236,13 @@ class Reader:
                 follow.errors = 0
         timeout_s = self._files.settings.piece_timeout_s
         for key, follow in list(self._with_pieces.items()):
-            if now - follow.progress_at < timeout_s or follow is self._current:
+            late = now - follow.progress_at >= timeout_s
+            if not (late or follow.held_too_long(now)) or follow is self._current:
                 continue
             if follow.reread is None:
                 self._urgent[key] = follow
                 self._wake.set()
-            elif not follow.timed_out:
+            elif late and not follow.timed_out:
                 follow.timed_out = follow.reread.wanted = True
                 self._queue(follow)
         self._pieces.unspare(self._current, self._urgent, self._ready)

@@ -6,17 +6,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent._fastparse import Columns
 from agent.core import counters as metric
 from agent.core.batch import Loss, LossReason, Segment
 from agent.core.budget import Charge
 
 if TYPE_CHECKING:
-    from agent._fastparse import Columns
     from agent.core.budget import Share
     from agent.core.counters import Counters
     from agent.core.cursor import Cursor, StreamCursor, StreamMode
     from agent.core.generations import Generation
     from agent.core.host import Clock
+    from agent.core.transform import Tally
     from agent.sources.follow import Follow, Parser
 
 
@@ -39,6 +40,8 @@ class Segments:
         columns: Columns,
         charge: Charge,
         read_ns: int,
+        *,
+        release: bool = False,
     ) -> Segment:
         """
         Return the segment from *start* to the place of *follow*, which is behind it already.
@@ -46,6 +49,15 @@ class Segments:
         if follow.dropped:
             dropped = columns.drop_streams(follow.dropped)
             self._counters.add(metric.FILTERED_ROWS, dropped, self._route)
+        tallies: tuple[Tally, ...] = ()
+        if follow.transforms is not None:
+            columns, tallies = follow.transforms.apply(
+                columns,
+                resource=follow.log.resource,
+                generation=generation.number,
+                now=self._clock.monotonic(),
+                release=release,
+            )
         rows = columns.rows
         charge.resize(columns.nbytes if rows else 0)
         return Segment(
@@ -62,6 +74,7 @@ class Segments:
             earlier_file_ids=dict(follow.earlier) if follow.earlier else {},
             generations=tuple(follow.log.chain.generations),
             rows=rows,
+            tallies=tallies,
         )
 
     def count(self, parser: Parser, consumed: int) -> None:
@@ -80,21 +93,26 @@ class Segments:
         if counts.discarded_bytes:
             counters.add(metric.DISCARDED_BYTES, counts.discarded_bytes, route)
 
-    def release(self, follow: Follow) -> Segment:
+    def release(self, follow: Follow, *, pieces: bool = True) -> Segment:
         """
-        Emit the open pieces: their end does not come.
+        Emit what is open: its end does not come.  Without *pieces* only what the transforms hold back.
         """
         parser = follow.parser
         generation = follow.log.chain.find(follow.number)
-        assert parser is not None
         assert generation is not None
         read_ns = self._clock.now_ns()
-        columns = parser.release(parser.open_streams, read_time_ns=read_ns)
-        self.count(parser, 0)
+        if parser is not None and pieces:
+            columns = parser.release(parser.open_streams, read_time_ns=read_ns)
+            self.count(parser, 0)
+        else:
+            columns = Columns.build(b"", [])
         # The pieces are in memory already: their charge may exceed the share.
         charge = self._share_anyway(columns.nbytes)
-        segment = self.parsed(follow, generation, follow.offset, columns, charge, read_ns)
-        follow.earlier.clear()
+        segment = self.parsed(
+            follow, generation, follow.offset, columns, charge, read_ns, release=True
+        )
+        if not follow.open_streams:
+            follow.earlier.clear()
         return segment
 
     def _share_anyway(self, held: int) -> Charge:

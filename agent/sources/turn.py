@@ -72,8 +72,7 @@ class Turn:
         chain = follow.log.chain
         step = chain.step(*follow.place)
         generation = chain.find(follow.number)
-        pieces = follow.parser is not None and follow.parser.open_streams
-        if pieces and follow.overdue:
+        if follow.overdue and follow.open_streams:
             return self._release(follow)
         if step is Step.READ:
             assert generation is not None
@@ -81,12 +80,8 @@ class Turn:
                 segment = await self._read(follow, generation)
                 if segment is not None:
                     return segment
-        if pieces and (
-            step in (Step.LOSE, Step.END)
-            or follow.timed_out
-            or now - follow.progress_at >= self._files.settings.piece_timeout_s
-        ):
-            return self._release(follow)
+        if follow.open_streams and (segment := self._release_late(follow, step, now)) is not None:
+            return segment
         follow.timed_out = False
         if step is Step.LOSE:
             assert generation is not None
@@ -95,6 +90,17 @@ class Turn:
             self._advance(follow, generation)
         elif step is Step.END:
             follow.ended = True
+        return None
+
+    def _release_late(self, follow: Follow, step: Step, now: float) -> Segment | None:
+        """
+        Release what is open where its end does not come, or where it has waited for long enough.
+        """
+        over = step in (Step.LOSE, Step.END) or follow.timed_out
+        if over or now - follow.progress_at >= self._files.settings.piece_timeout_s:
+            return self._release(follow)
+        if follow.held_too_long(now):
+            return self.segments.release(follow, pieces=False)
         return None
 
     def _release(self, follow: Follow) -> Segment:
@@ -263,7 +269,7 @@ class Turn:
         follow.progress_at = self._host.clock.monotonic()
         self.segments.count(parser, consumed)
         segment = self.segments.parsed(follow, generation, start, columns, reading.charge, read_ns)
-        if not parser.open_streams:
+        if not follow.open_streams:
             follow.earlier.clear()
         follow.passed_reference()
         return segment
@@ -278,7 +284,7 @@ class Turn:
         return self.segments.lost(follow, generation, stop, reason, StreamMode.LINE, detail)
 
     def _skip(self, follow: Follow, generation: Generation, skip: Skip) -> Segment:
-        if follow.parser is not None and follow.parser.open_streams:
+        if follow.open_streams:
             return self._release(follow)
         follow.skips.remove(skip)
         stop = min(skip.stop, generation.size)
@@ -297,7 +303,7 @@ class Turn:
         follow.errors = 0
         size = generation.size if generation.size < UNMEASURED else follow.offset
         follow.log.chain.measured(generation, follow.offset)
-        if follow.parser is not None and follow.parser.open_streams:
+        if follow.open_streams:
             return self._release(follow)
         stop = max(follow.offset, size)
         return self.segments.lost(

@@ -1,0 +1,14 @@
+"""
+Members of JSON objects to fields.
+"""
+
+from agent._fastfields import Wanted
+from agent._fastparse import Columns
+
+def extract_json(columns: Columns, wanted: Wanted) -> int:
+    """
+    Fill the wanted fields of rows that are one JSON object, alone or behind a prefix without a brace.
+
+    A name `a.b` is the member `a.b`, or the member `b` of the object `a`; of members that are there twice the last
+    counts.  Names written with escapes are not recognised.  Return how many rows no kernel has recognised.
+    """

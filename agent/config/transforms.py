@@ -1,0 +1,62 @@
+"""
+The `transforms` of a route: a list of mappings, each with the name of exactly one transform among its keys.
+
+    transforms:
+      - parse: json
+        time_field: ts
+      - where: level >= warn
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from agent.config import registry
+from agent.config.convert import BAD, shown
+from agent.config.problems import Problem, child, nearest, wrong
+
+if TYPE_CHECKING:
+    from agent.config.convert import Converter
+
+#: A person writes five.
+TRANSFORMS_MAX = 32
+
+
+def read_transforms(tree: Any, path: str, converter: Converter) -> tuple[Any, ...] | None:
+    """
+    Return the Settings of the transforms in *tree*; None where something is wrong, which is noted.
+    """
+    problems = converter.problems
+    if tree is None:
+        return ()
+    if not isinstance(tree, list) or len(tree) > TRANSFORMS_MAX:
+        got = f"{len(tree)} of them" if isinstance(tree, list) else shown(tree)
+        problems.append(wrong(path, got, f"a list of at most {TRANSFORMS_MAX} transforms"))
+        return None
+    made = [_transform(item, f"{path}[{index}]", converter) for index, item in enumerate(tree)]
+    if any(item is None for item in made):
+        return None
+    before = len(problems)
+    for index, item in enumerate(made):
+        for key, text in registry.transforms_misplaced(item, made[:index]):
+            problems.append(Problem(child(f"{path}[{index}]", key), text))
+    return tuple(made) if len(problems) == before else None
+
+
+def _transform(tree: Any, path: str, converter: Converter) -> Any:
+    known = registry.transforms()
+    expected = f"a mapping with one of the keys {', '.join(known)}"
+    if not isinstance(tree, dict):
+        converter.problems.append(wrong(path, shown(tree), expected))
+        return None
+    names = [key for key in tree if key in known]
+    if len(names) != 1:
+        if names:
+            text = f"got {' and '.join(names)}, expected one transform an item"
+        else:
+            hints = [hint for key in tree if (hint := nearest(str(key), known))]
+            text = f"got {', '.join(tree) or 'nothing'}, expected {expected}{''.join(hints[:1])}"
+        converter.problems.append(Problem(path, text))
+        return None
+    settings = converter.settings(known[names[0]].settings, tree, path)
+    return None if settings is BAD else settings

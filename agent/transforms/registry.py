@@ -1,0 +1,58 @@
+"""
+The transforms by name: where their Settings and their stages are.
+
+A transform in the configuration is a mapping with the name of exactly one of them among its keys.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from agent.transforms.parse import ParseSettings, ParseStage
+from agent.transforms.where import WhereSettings, WhereStage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from agent.transforms.stage import Stage
+
+
+class Kind(NamedTuple):
+    """
+    A transform: its Settings, and what makes a stage of them.
+    """
+
+    settings: type
+    stage: Callable[[Any], Stage]
+
+
+KINDS: dict[str, Kind] = {
+    "parse": Kind(ParseSettings, ParseStage),
+    "where": Kind(WhereSettings, WhereStage),
+}
+
+
+def kind_of(settings: object) -> Kind:
+    """
+    Return the kind that *settings* belong to.
+    """
+    return next(kind for kind in KINDS.values() if isinstance(settings, kind.settings))
+
+
+def misplaced(settings: object, before: Sequence[object]) -> Iterator[tuple[str, str]]:
+    """
+    Yield (key, problem) of *settings* that stand behind the transforms *before*.
+    """
+    stage = kind_of(settings).stage(settings)
+    key = name_of(settings)
+    needs = [f"fields.{name}" for name in stage.fields_used()] if key != "parse" else []
+    needs += ["level"] if stage.uses_level else []
+    if needs and not any(isinstance(item, ParseSettings) for item in before):
+        yield key, f"uses {needs[0]}, but no parse stands before it: put one there"
+
+
+def name_of(settings: object) -> str:
+    """
+    Return the name of the transform that *settings* belong to.
+    """
+    return next(name for name, kind in KINDS.items() if isinstance(settings, kind.settings))
