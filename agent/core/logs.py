@@ -35,7 +35,7 @@ from agent.core.generations import (
     from_row,
 )
 from agent.core.identity import NO_TAIL, file_id_of
-from agent.core.sightings import age_s, by_head, in_order, is_same
+from agent.core.sightings import age_s, by_head, in_order, is_copy, is_same, remembered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -68,6 +68,7 @@ class Chain:
     __slots__ = (
         "_grace_s",
         "_life",
+        "_passed",
         "_rebooted_ns",
         "_seed",
         "generations",
@@ -97,6 +98,7 @@ class Chain:
         self._grace_s = grace_s
         #: Wall clock when the machine came up since a cursor was written; 0: it did not.
         self._rebooted_ns = rebooted_ns
+        self._passed: tuple[tuple[bytes, int], ...] = ()
 
     # -- what is known ------------------------------------------------------------------------
 
@@ -182,7 +184,8 @@ class Chain:
         self._make_way(ordered, placed)
         last = max(placed, default=-1)
         for index in range(last + 1, len(ordered)):
-            placed[index] = self._append(ordered[index], now, now_ns)
+            if not is_copy(ordered, index, self.generations, self._passed):
+                placed[index] = self._append(ordered[index], now, now_ns)
         self._place({placed[index].number: ordered[index] for index in placed}, now, now_ns)
 
     def grew(self, generation: Generation, size: int, *, now: float) -> None:
@@ -284,7 +287,9 @@ class Chain:
         """
         Drop the generations that every route has passed.
         """
+        gone = [generation for generation in self.generations if generation.number < number]
         self.generations = [item for item in self.generations if item.number >= number]
+        self._passed = remembered(self._passed, gone)
 
     # -- matching -----------------------------------------------------------------------------
 
@@ -340,6 +345,7 @@ class Chain:
             if index not in placed
             and ordered[index].head is not None
             and not any(item.same_head(ordered[index]) for item in self.generations)
+            and not is_copy(ordered, index, (), self._passed)
         ]
         for index in [index for index in placed if fresh and index > fresh[0]]:
             self.generations.remove(placed.pop(index))

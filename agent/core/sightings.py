@@ -10,10 +10,13 @@ from agent.core.generations import State
 from agent.core.identity import Probe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from agent.core.checkpoint import GenerationRow
     from agent.core.generations import Generation, Sighting
+
+#: Heads of passed generations that are remembered: more than any rotator keeps of a busy log.
+PASSED_MAX = 64
 
 
 def is_same(
@@ -103,6 +106,39 @@ def by_head(
             return generation
     # A live file that is shorter begins anew; a rotated one is a copy that lacks the end.
     return fitting[0] if fitting and not live else None
+
+
+def is_copy(
+    ordered: Sequence[Sighting],
+    index: int,
+    known: Iterable[Generation],
+    passed: Collection[tuple[bytes, int]],
+) -> bool:
+    """
+    Whether the rotated file ordered[index] holds what a later one holds, or a generation that is known or was passed.
+
+    Names move while a directory is read, so one content can be seen under two; a copy is there before the file
+    is cut; and what was passed can be seen when nothing behind it is.
+    """
+    sighting = ordered[index]
+    head = sighting.head
+    if head is None or not head.stamped or sighting.parts.is_live:
+        return False
+    return (
+        head.key in passed
+        or any(item.same_head(sighting) for item in known)
+        or any(item.head == head for item in ordered[index + 1 :])
+    )
+
+
+def remembered(
+    passed: tuple[tuple[bytes, int], ...], gone: Iterable[Generation]
+) -> tuple[tuple[bytes, int], ...]:
+    """
+    Return the heads of generations that every route has passed, as far as no other file begins with them.
+    """
+    heads = [(item.head, item.head_length) for item in gone if item.head and item.stamped]
+    return (*passed, *heads)[-PASSED_MAX:]
 
 
 def _order(sighting: Sighting) -> tuple[tuple[int, int, str], int, bool]:

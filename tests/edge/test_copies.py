@@ -1,0 +1,76 @@
+"""
+One content under two names, or long after it was read: every line once.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from agent.sources.files import FilesSettings
+from tests.fakes.source_host import Source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def line(number: int) -> str:
+    """
+    A line as a container runtime writes it: no other begins like it.
+    """
+    return f"2026-11-22T19:00:01.{number:09d}Z stdout F {number}\n"
+
+
+async def test_a_copy_that_is_there_before_the_file_is_cut(tmp_path: Path) -> None:
+    """
+    An agent that starts between the copy and the cut of copytruncate reads one of the two.
+    """
+    log = tmp_path / "app.log"
+    log.write_text(line(1) + line(2))
+    shutil.copy(log, tmp_path / "app.log.1")
+    source = Source(FilesSettings(paths=(f"{tmp_path}/*.log",), rotate_grace_s=1.0))
+    route = await source.start()
+    await source.settle(10)
+    assert route.texts(log) == [b"1", b"2"]
+    log.write_text(line(3))
+    await source.settle(10)
+    assert route.texts(log) == [b"1", b"2", b"3"]
+    assert not route.losses
+    source.close()
+
+
+async def test_two_names_of_one_content_in_one_look(tmp_path: Path) -> None:
+    """
+    Names move while a directory is read: a rotated file is seen before and behind a shift.
+    """
+    log = tmp_path / "app.log"
+    (tmp_path / "app.log.2").write_text(line(1))
+    (tmp_path / "app.log.1").write_text(line(1))
+    log.write_text(line(2))
+    source = Source(FilesSettings(paths=(f"{tmp_path}/*.log",), rotate_grace_s=1.0))
+    route = await source.start()
+    await source.settle(10)
+    assert route.texts(log) == [b"1", b"2"]
+    source.close()
+
+
+async def test_what_was_passed_is_seen_when_nothing_behind_it_is(tmp_path: Path) -> None:
+    """
+    A rotated file was read and forgotten; then the live one is overwritten, and only the old one is left.
+    """
+    log = tmp_path / "app.log"
+    log.write_text(line(1))
+    source = Source(FilesSettings(paths=(f"{tmp_path}/*.log",), rotate_grace_s=1.0))
+    route = await source.start()
+    await source.settle(1)
+    log.rename(tmp_path / "app.log.1")
+    log.write_text(line(2))
+    for _ in range(3):
+        await source.settle(10)
+        route.commit()
+    log.write_text(line(3) + line(4))
+    for _ in range(3):
+        await source.settle(10)
+        route.commit()
+    assert route.texts(log) == [b"1", b"2", b"3", b"4"]
+    source.close()
