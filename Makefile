@@ -30,7 +30,7 @@ IMAGE_TOOL ?= $(firstword $(notdir $(wildcard /usr/bin/docker /usr/local/bin/doc
 IMAGE_FORMAT = $(if $(filter podman buildah,$(notdir $(IMAGE_TOOL))),--format docker)
 IMAGE_ARGS ?=
 
-.PHONY: help dev build debug asan annotate demo test t slow fuzz check fix bench bench-full image clean
+.PHONY: help dev build debug asan annotate demo test t slow fuzz crashes faults soak leaks check fix bench bench-full image clean
 .PHONY: check-lint check-format check-types check-stubs check-words check-tidy
 
 help:  ## list the targets
@@ -64,7 +64,10 @@ asan: $(VENV)/installed  ## the tests of the extensions under AddressSanitizer a
 	CFLAGS="$(SANITIZE) -g" LDFLAGS="$(SANITIZE)" $(PY) setup.py --quiet build_ext --inplace --force
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc \
-		$(PYTEST) tests/fast
+		$(PYTEST) tests/fast tests/fuzz --timeout 600
+
+leaks: $(VENV)/built  ## parse, encode and stage in a loop: memory must be flat
+	TAILRACE_SLOW=1 $(PYTEST) tests/fast/test_leaks.py
 
 annotate: $(VENV)/installed  ## an HTML page per extension that shows where Python is called
 	@touch agent/*.pyx  # What is up to date is not translated, so it is not annotated either.
@@ -84,6 +87,18 @@ t: $(VENV)/built  ## the tests of the lowest floors and of the style: under 5 s
 RUNS ?= 100000
 fuzz: $(VENV)/built  ## random bytes for every decoder: RUNS inputs, of them one in a thousand for the canary
 	$(PY) -m tests.fuzz --runs $(RUNS) $(if $(SEED),--seed $(SEED))
+
+#: `make crashes COUNT=50 SEED=…`, `make faults COUNT=34 SEED=…`, `make soak MINUTES=30`
+COUNT ?=
+MINUTES ?= 30
+crashes: $(VENV)/built  ## a real agent killed at random 50 times while files rotate; every line is accounted for
+	$(PY) -m tests.edge.ordeal crashes --count $(or $(COUNT),50) $(if $(SEED),--seed $(SEED))
+
+faults: $(VENV)/built  ## destinations that fail in every way, one storm after the other; the same checks
+	$(PY) -m tests.edge.ordeal faults --count $(or $(COUNT),34) $(if $(SEED),--seed $(SEED))
+
+soak: $(VENV)/built  ## MINUTES of churn and trouble: memory, descriptors and threads must be flat
+	$(PY) -m tests.edge.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 slow: $(VENV)/built  ## long randomised runs too
 	TAILRACE_SLOW=1 $(PYTEST) -n auto --timeout 900

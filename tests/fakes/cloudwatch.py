@@ -37,7 +37,8 @@ class Fault:
     What goes wrong with one request.
 
     `error` answers with status and code; `reset_before` and `reset_after` cut the connection before and after
-    the request had its effect; `hang` does not answer until `release`; `impostor` is a proxy that answers 200
+    the request had its effect; `hang` does not answer until `release`; `late` has the effect and answers after
+    `late_s`; `impostor` is a proxy that answers 200
     without having asked CloudWatch; `before` is called when the request comes.
     """
 
@@ -55,6 +56,7 @@ INTERNAL = Fault("error", 500, "InternalFailure")
 RESET_BEFORE = Fault("reset_before")
 RESET_AFTER = Fault("reset_after")
 HANG = Fault("hang")
+LATE = Fault("late")
 IMPOSTOR = Fault("impostor")
 
 
@@ -68,6 +70,8 @@ class Seen:
     body: dict[str, Any]
     gzipped: bool
     size: int
+    #: Monotonic seconds.
+    at: float = 0.0
 
 
 class FakeCloudWatch:
@@ -97,10 +101,20 @@ class FakeCloudWatch:
         self._faults: dict[str, deque[Fault]] = {}
         self._released = asyncio.Event()
         self.hanging = asyncio.Event()
+        #: Seconds after which a LATE request is answered.
+        self.late_s = 1.0
         self._runner: web.AppRunner | None = None
+        self._port = 0
         self.url = ""
 
     async def __aenter__(self) -> Self:
+        await self.come_back()
+        return self
+
+    async def come_back(self) -> None:
+        """
+        Listen, on the port of before where there was one.
+        """
         application = web.Application(client_max_size=16 * 1024 * 1024)
         application.router.add_post("/", self._handle)
         # The signature is over the bytes on the wire: aiohttp must not unpack them first.
@@ -108,13 +122,19 @@ class FakeCloudWatch:
             application, access_log=None, shutdown_timeout=0.1, auto_decompress=False
         )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port)
         await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        return self
+        self._port = self._runner.addresses[0][1]
+        self.url = f"http://127.0.0.1:{self._port}"
 
     async def __aexit__(self, *_: object) -> None:
         self._released.set()
+        await self.go_away()
+
+    async def go_away(self) -> None:
+        """
+        Cut every connection and refuse new ones.
+        """
         assert self._runner is not None
         await self._runner.cleanup()
 
@@ -166,7 +186,7 @@ class FakeCloudWatch:
             self._check_signature(request, raw)
             body = self._parse(request, raw)
             gzipped = request.headers.get("content-encoding") == "gzip"
-            self.requests.append(Seen(operation, body, gzipped, len(raw)))
+            self.requests.append(Seen(operation, body, gzipped, len(raw), time.monotonic()))
             if fault.before is not None:
                 fault.before()
             return await self._answer(request, operation, body, fault)
@@ -190,6 +210,8 @@ class FakeCloudWatch:
         answer = self._do(operation, body)
         if fault.kind == "reset_after":
             return self._cut(request)
+        if fault.kind == "late":
+            await asyncio.sleep(self.late_s)
         return self._response(200, answer)
 
     @staticmethod

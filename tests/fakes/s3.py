@@ -6,7 +6,8 @@ Checked and refused as S3 does: signature presence, unknown bucket, key length, 
 Complete, `x-amz-mp-object-size`.  An object becomes visible as a whole.
 
 Faults are scripted: `script("PutObject", SLOW_DOWN, RESET_AFTER)` answers the next two such requests so, and
-later ones normally.  RESET_AFTER does what was asked and then breaks the connection: the lost reply.
+later ones normally.  RESET_AFTER does what was asked and then breaks the connection: the lost reply.  LATE does
+it and answers after `late_s`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 RESET_BEFORE = "reset before"
 RESET_AFTER = "reset after"
+LATE = "late"
 SLOW_DOWN = (503, "SlowDown")
 INTERNAL_ERROR = (500, "InternalError")
 ACCESS_DENIED = (403, "AccessDenied")
@@ -88,7 +90,10 @@ class FakeS3:
         self.url = ""
         self._scripts: dict[str, deque[str | tuple[int, str]]] = defaultdict(deque)
         self._upload_count = 0
+        #: Seconds after which a LATE request is answered.
+        self.late_s = 1.0
         self._runner: web.AppRunner | None = None
+        self._port = 0
 
     def script(self, operation: str, *faults: str | tuple[int, str]) -> None:
         """
@@ -103,17 +108,29 @@ class FakeS3:
         return sum(1 for name, _ in self.requests if name == operation)
 
     async def __aenter__(self) -> Self:
+        await self.come_back()
+        return self
+
+    async def come_back(self) -> None:
+        """
+        Listen, on the port of before where there was one.
+        """
         application = web.Application(client_max_size=1 << 30)
         application.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port)
         await site.start()
-        host, port = self._runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}"
-        return self
+        self._port = self._runner.addresses[0][1]
+        self.url = f"http://127.0.0.1:{self._port}"
 
     async def __aexit__(self, *_: object) -> None:
+        await self.go_away()
+
+    async def go_away(self) -> None:
+        """
+        Cut every connection and refuse new ones.
+        """
         assert self._runner is not None
         await self._runner.cleanup()
 
@@ -139,6 +156,8 @@ class FakeS3:
             return _refused(refusal)
         if fault == RESET_AFTER:
             return await _reset(request)
+        if fault == LATE:
+            await asyncio.sleep(self.late_s)
         return response
 
     def _operation(
