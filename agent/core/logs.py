@@ -100,8 +100,6 @@ class Chain:
         self._rebooted_ns = rebooted_ns
         self._passed: tuple[tuple[bytes, int], ...] = ()
 
-    # -- what is known ------------------------------------------------------------------------
-
     def find(self, number: int) -> Generation | None:
         """
         Return the generation with this number.
@@ -157,8 +155,6 @@ class Chain:
         if self.after(number) is not None:
             return Step.ADVANCE
         return Step.END if self.over else Step.WAIT
-
-    # -- observations -------------------------------------------------------------------------
 
     def observe(self, sightings: Sequence[Sighting], *, now: float, now_ns: int) -> None:
         """
@@ -290,8 +286,6 @@ class Chain:
         gone = [generation for generation in self.generations if generation.number < number]
         self.generations = [item for item in self.generations if item.number >= number]
         self._passed = remembered(self._passed, gone)
-
-    # -- matching -----------------------------------------------------------------------------
 
     def _by_inode(self, sighting: Sighting, now: float) -> Generation | None:
         for generation in reversed(self.generations):

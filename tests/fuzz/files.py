@@ -7,6 +7,7 @@ from __future__ import annotations
 import gzip
 import os
 import random
+import re
 import zlib
 
 from agent._fastparse import FORMAT_CRI, Chunk, Parser
@@ -33,6 +34,7 @@ from tests.fuzz.lines import CRI
 from tests.fuzz.registry import Fuzzer, scratch
 
 DISK = OsStateDisk()
+GZIP_FLAGS = re.compile(rb"\x1f\x8b\x08(.)", re.DOTALL)
 #: Of a file that can be read again, so much is unpacked at most.
 UNPACKED_BYTES_MAX = 1 << 20
 
@@ -170,7 +172,9 @@ def gzipped(data: bytes) -> None:
         expected = gzip.decompress(data) if len(data) < 4096 else None
     except (OSError, EOFError, zlib.error):
         expected = None
-    if expected is not None and data:
+    # ISA-L checks what the standard library does not: the checksum of a header, and bits that mean nothing yet.
+    strict = whole is None and any(match[1][0] & 0xE2 for match in GZIP_FLAGS.finditer(data))
+    if expected is not None and data and not strict:
         assert whole == expected[:UNPACKED_BYTES_MAX]
     if whole:
         at = rng.randrange(len(whole))
