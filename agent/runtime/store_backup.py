@@ -84,7 +84,7 @@ def write_backup(connection: sqlite3.Connection, directory: str) -> None:  # dis
         copy.execute("PRAGMA journal_mode=DELETE")
         problems = copy.execute("PRAGMA quick_check(1)").fetchall()
         if problems != [("ok",)]:
-            error = sqlite3.DatabaseError(str(problems[0][0]))
+            error = sqlite3.DatabaseError(" ".join(str(problems[0][0]).split()))
             error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
             error.sqlite_errorname = "SQLITE_CORRUPT"
             raise error

@@ -41,6 +41,7 @@ BUSY_TIMEOUT_S = 5.0
 
 EXIT_CONFIGURATION = 78
 EXIT_BROKEN = 70
+EXIT_TRY_AGAIN = 75
 
 _RETRY_CODES = frozenset(
     {
@@ -59,6 +60,8 @@ _RETRY_CODES = frozenset(
     }
 )
 _CORRUPT_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_HELD_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_START_THE_AGENT = "start the agent, which goes on from the backup beside it"
 _HELD = "another process holds a lock on it: end it (`fuser` names it)"
 _UNREACHABLE = "is the directory there, and its disk mounted?"
 _REMEDIES = {
@@ -207,10 +210,12 @@ def open_read_only(directory: str) -> sqlite3.Connection:
     """
     Open the database for reading, while an agent may write it.
 
-    Raises StopError (78) where there is none or it cannot be read.
+    Raises StopError: 78, there is none or it cannot be read; 70, it is damaged or was deleted; 75, it is locked.
     """
     path = os.path.join(directory, DATABASE_NAME)
     if not os.path.exists(path):
+        if os.path.exists(os.path.join(directory, BACKUP_NAME)):
+            raise StopError(f"{path}: was deleted: {_START_THE_AGENT}", exit_code=EXIT_BROKEN)
         raise StopError(
             f"{path}: no such file: is state_dir right? An agent that never ran has no state",
             exit_code=EXIT_CONFIGURATION,
@@ -218,15 +223,27 @@ def open_read_only(directory: str) -> sqlite3.Connection:
     try:
         try:
             connection = _connect_read_only(path, "mode=ro")
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
             # Reading a WAL database writes its -shm file.  On a read-only mount that fails; without a
             # -wal file nobody writes it either, so it can be read as it lies.
-            if os.path.exists(path + "-wal"):
+            if os.path.exists(path + "-wal") or primary_code(error) in _HELD_CODES:
                 raise
             connection = _connect_read_only(path, "mode=ro&immutable=1")
     except (sqlite3.Error, _CorruptError) as error:
-        raise StopError(f"{path}: cannot be read: {error}", exit_code=EXIT_CONFIGURATION) from error
+        raise _unreadable(error, path) from error
     return connection
+
+
+def _unreadable(error: sqlite3.Error | _CorruptError, path: str) -> StopError:
+    code = primary_code(error) if isinstance(error, sqlite3.Error) else sqlite3.SQLITE_CORRUPT
+    if code in _CORRUPT_CODES:
+        return StopError(
+            f"{path}: is damaged ({error}): check the disk; {_START_THE_AGENT}",
+            exit_code=EXIT_BROKEN,
+        )
+    if code in _HELD_CODES:
+        return StopError(f"{path}: cannot be read now: {_HELD}", exit_code=EXIT_TRY_AGAIN)
+    return StopError(f"{path}: cannot be read: {error}", exit_code=EXIT_CONFIGURATION)
 
 
 def _connect_read_only(path: str, options: str) -> sqlite3.Connection:
@@ -235,6 +252,9 @@ def _connect_read_only(path: str, options: str) -> sqlite3.Connection:
         f"file:{quoted}?{options}", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S
     )
     try:
+        problems = connection.execute("PRAGMA quick_check(1)").fetchall()
+        if problems != [("ok",)]:
+            raise _CorruptError(" ".join(str(problems[0][0]).split()))
         check_version(connection, path)
     except BaseException:
         connection.close()
@@ -253,7 +273,7 @@ def _open_sound(path: str, now_ns: int, *, lost: bool = False) -> sqlite3.Connec
         else:
             problems = connection.execute("PRAGMA quick_check(1)").fetchall()
             if problems != [("ok",)]:
-                raise _CorruptError(str(problems[0][0]))
+                raise _CorruptError(" ".join(str(problems[0][0]).split()))
             check_version(connection, path)
             _migrate(connection, MIGRATIONS)
         # A commit that returned has survived a power failure: in WAL mode FULL is one fsync a commit,

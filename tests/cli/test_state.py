@@ -5,6 +5,7 @@ status, losses and state: reading and changing a state directory from outside.
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from agent.core.batch import Loss, LossReason
 from agent.core.checkpoint import GenerationRow, SinkRows, Transaction, Window
 from agent.core.cursor import StreamCursor, cursor_at
 from agent.core.errors import StopError
+from agent.runtime import store_file
 from agent.runtime.lock import StateLock
 from agent.runtime.store import SqliteStore
 
@@ -207,6 +209,49 @@ def test_no_state(capsys: pytest.CaptureFixture[str], tmp_path: Path, words: lis
         f"{tmp_path}/tailrace.db: no such file: is state_dir right? An agent that never ran has no state\n"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words", [["status"], ["losses"], ["state", "reset", "archive"], ["state", "rename", "a", "b"]]
+)
+@pytest.mark.parametrize("trouble", ["scribbled", "no database", "deleted", "locked"])
+def test_state_in_trouble(
+    state: State,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: str,
+    words: list[str],
+) -> None:
+    """
+    Damaged and deleted: 70, and the agent goes on from the backup; locked: 75.  Nothing is changed.
+    """
+    monkeypatch.setattr(store_file, "BUSY_TIMEOUT_S", 0.05)
+    database = state.directory / "tailrace.db"
+    other = sqlite3.connect(database, isolation_level=None)
+    if trouble == "locked":
+        other.execute("PRAGMA journal_mode=DELETE")
+        other.execute("BEGIN EXCLUSIVE")
+    else:
+        other.close()
+    if trouble == "deleted":
+        database.unlink()
+    elif trouble == "scribbled":
+        with database.open("r+b") as file:
+            file.seek(4096)
+            file.write(b"\x55" * 30_000)
+    elif trouble == "no database":
+        database.write_bytes(b"no database at all, but long enough to look at" * 100)
+    before = {path.name: path.read_bytes() for path in state.directory.glob("*.db*")}
+    code, out, err = run(capsys, state, *words)
+    assert not out
+    assert code == (75 if trouble == "locked" else 70), err
+    remedy = "holds a lock" if trouble == "locked" else "start the agent"
+    assert remedy in err
+    assert str(database) in err
+    assert err.count("\n") == 1
+    # SQLite's own -wal and -shm may come.
+    assert {name: (state.directory / name).read_bytes() for name in before} == before
+    other.close()
 
 
 async def test_losses(state: State, capsys: pytest.CaptureFixture[str]) -> None:

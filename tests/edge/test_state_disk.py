@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tests.e2e.pods import Pod
 
 NOISE = "x" * 900
+#: Each starts an agent two or three times.
+pytestmark = pytest.mark.timeout(180)
 
 
 def failures(found: dict[str, float], route: str) -> float:

@@ -13,6 +13,9 @@ from tests.e2e.world import World
 if TYPE_CHECKING:
     from pathlib import Path
 
+#: Each starts an agent three times.
+pytestmark = pytest.mark.timeout(180)
+
 
 @pytest.mark.parametrize(
     "victim",

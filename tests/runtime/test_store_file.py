@@ -205,5 +205,5 @@ async def test_reading_an_odd_path_and_what_is_not_there(tmp_path: Path) -> None
     await world.close()
     store_file.open_read_only(str(directory)).close()
     (directory / "tailrace.db").write_bytes(b"x" * 5000)
-    with pytest.raises(StopError, match="cannot be read: file is not a database"):
+    with pytest.raises(StopError, match="is damaged"):
         store_file.open_read_only(str(directory))
