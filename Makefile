@@ -30,7 +30,10 @@ IMAGE_TOOL ?= $(firstword $(notdir $(wildcard /usr/bin/docker /usr/local/bin/doc
 IMAGE_FORMAT = $(if $(filter podman buildah,$(notdir $(IMAGE_TOOL))),--format docker)
 IMAGE_ARGS ?=
 
-.PHONY: help dev build debug asan annotate demo test t slow fuzz crashes faults soak leaks check fix bench bench-full image clean
+MICRO = mkdir -p bench/out && $(PYTEST) --quiet --benchmark-enable --benchmark-only \
+	--benchmark-json bench/out/micro.json --benchmark-columns=min,median bench
+
+.PHONY: help dev build debug asan annotate demo test t slow fuzz crashes faults soak leaks check fix bench bench-full bench-compare bench-baseline image clean
 .PHONY: check-lint check-format check-types check-stubs check-words check-tidy
 
 help:  ## list the targets
@@ -130,14 +133,25 @@ fix: $(VENV)/built  ## format, and mend what the linter can
 	$(RUFF) format $(wildcard $(PYTHON_PATHS))
 	$(BIN)/codespell --write-changes
 
-bench: $(VENV)/built  ## the figures of the README: hot functions, then the whole agent on 64 MiB
-	$(PYTEST) --benchmark-enable --benchmark-only --benchmark-columns=min,median,ops tests bench
-	$(PY) -m bench.harness --mib 64 --rounds 3
+$(VENV)/bench: pyproject.toml | $(VENV)/built
+	$(PY) -m pip install --quiet --no-build-isolation --editable '.[bench,dev,demo]'
+	@touch $@
 
-bench-full: $(VENV)/built  ## 256 MiB, all paths; following 100 busy files; an idle tree of 1,000
-	$(PY) -m bench.harness --mib 256 --rounds 5
-	$(PY) -m bench.follow --files 100 --rate 100 --seconds 60
-	$(PY) -m bench.follow --files 1 --idle-files 1000 --rate 0 --warm-up 60 --seconds 30 --path both
+# `make bench PEER=fluent-bit=/opt/fluent-bit/bin/fluent-bit`
+bench: $(VENV)/bench  ## a quick look, in three minutes: paths, one follower, plots in bench/report/
+	$(PY) -m bench.report $(addprefix --peer ,$(PEER))
+
+bench-full: $(VENV)/bench  ## the figures of the README: all paths, scenes and curves; two hours, on a quiet machine
+	$(PY) -m bench.report --full $(addprefix --peer ,$(PEER))
+
+# `make bench-compare FAIL=10` fails where a hot function got slower by more than 10 %.
+bench-compare: $(VENV)/built  ## nanoseconds a line of the hot functions, beside bench/baseline.json
+	$(MICRO)
+	$(PY) -m bench.compare bench/out/micro.json $(addprefix --fail-at ,$(FAIL))
+
+bench-baseline: $(VENV)/built  ## make this machine's figures the baseline
+	$(MICRO)
+	$(PY) -m bench.compare --save bench/out/micro.json
 
 image:  ## the container image, with docker, podman or buildah
 	$(or $(IMAGE_TOOL),$(error none of docker, podman, buildah is installed)) build $(IMAGE_FORMAT) $(IMAGE_ARGS) --tag $(IMAGE) .

@@ -91,6 +91,15 @@ def ask(endpoints: Endpoints, target: str) -> dict[str, Any]:
         return parsed
 
 
+def ask_bytes(endpoints: Endpoints, target: str) -> bytes:
+    """
+    Ask the counting server for what is no JSON: `/bodies`.
+    """
+    with urllib.request.urlopen(endpoints.plain + target, timeout=COUNTS_TIMEOUT_S) as answer:
+        content: bytes = answer.read()
+        return content
+
+
 def last_lines(path: str, count: int = 15) -> str:
     """
     Return the end of a program's log.

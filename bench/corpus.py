@@ -8,6 +8,7 @@ Files in CRI form in a kubelet-shaped tree, of one kind:
 | access | access-log lines of a web server, about 190 bytes with their CRI head |
 | json | one JSON object a line, about 260 bytes |
 | halves | one half of each of these two |
+| pad-100 … pad-16000 | lines of that length |
 | mixed | both, plain words, stack traces, and long lines in `P … F` pieces |
 
 Every line differs (its time does, and most of its fields), because a repeated block flatters a
@@ -19,6 +20,7 @@ is in it.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import random
@@ -30,7 +32,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 MIB = 1 << 20
 NANOSECONDS = 1_000_000_000
@@ -41,6 +43,9 @@ BLOCK_LINES = 4_096
 LINE_BYTES = 200
 #: An hour ago, and lines 200 µs apart on average: 256 MiB are less than five minutes.
 AGE_S = 3_600
+#: A time, a stream, a tag, and the blanks between them.
+CRI_HEAD_BYTES = 40
+PAD_SIZES = (100, 400, 1_600, 6_400, 16_000)
 GAP_NS_MAX = 400_000
 
 NAMESPACES = ("shop", "payments", "search", "kube-system", "observability")
@@ -197,12 +202,23 @@ def mixed_texts(chance: random.Random, count: int) -> Iterator[str]:
             yield "DEBUG dump " + " ".join(words)
 
 
-KINDS: dict[str, Callable[[random.Random, int], Iterator[str]]] = {
+def padded_texts(size: int, chance: random.Random, count: int) -> Iterator[str]:
+    """
+    Make lines of *size* bytes with their CRI head: access lines, followed by words.
+    """
+    wanted = size - CRI_HEAD_BYTES
+    for text in access_texts(chance, count):
+        missing = wanted - len(text)
+        filled = " ".join(chance.choices(WORDS, k=missing // 5)) if missing > 0 else ""
+        yield f"{text} {filled}".ljust(wanted, "=")[:wanted]
+
+
+KINDS: Mapping[str, Callable[[random.Random, int], Iterator[str]]] = {
     "access": access_texts,
     "json": json_texts,
     "halves": halves_texts,
     "mixed": mixed_texts,
-}
+} | {f"pad-{size}": functools.partial(padded_texts, size) for size in PAD_SIZES}
 
 
 class Clock:

@@ -52,6 +52,10 @@ SAMPLE_INTERVAL_S = 0.25
 READY_TIMEOUT_S = 60.0
 STOP_GRACE_S = 10.0
 ARRIVE_TIMEOUT_S = 900.0
+#: Paths whose every event the server sees as it comes.
+COUNTED = ("cloudwatch", "message", "both")
+#: Of a file that nobody writes to.
+IDLE_LINES = 10
 COLUMNS = (
     *("scene", "program", "CPU, % of a core", "median PSS MiB", "peak PSS MiB"),
     *("lines written", "arrived", "p50 ms", "p99 ms"),
@@ -166,25 +170,26 @@ def follow(
     warm_up: float,
     peer: Peer | None = None,
     sink: Mapping[str, Any] | None = None,
-    program: str = OURS,
+    late: str = "",
 ) -> Follow:
     """
     Run program, servers and writer together and watch the program.
 
     Args:
-        sink: settings of Tailrace's sink that differ from the path's.
+        sink: settings of Tailrace's last sink that differ from the path's.
+        late: a file for what bench/loop.py sees of Tailrace's event loop.
     """
     limits = ["--latencies", "--events-per-s", str(scene.events_per_s)]
     with scratch() as directory:
         tree = os.path.join(directory, "tree")
         files = make_files(tree, scene.files, seed=1, lines=1)
-        idle = make_files(tree, scene.idle_files, seed=2, lines=100)
+        idle = make_files(tree, scene.idle_files, seed=2, lines=IDLE_LINES)
         containers = link_containers(tree, files + idle)
         with servers(directory, tree, *limits) as endpoints:
             admin = free_address()
             if peer is None:
                 made = paths.routes(scene.path, endpoints)
-                made[0]["sink"].update(sink or {})
+                made[-1]["sink"].update(sink or {})
                 config = paths.tailrace_config(
                     scene.path,
                     endpoints,
@@ -194,6 +199,8 @@ def follow(
                     made=made,
                 )
                 command = paths.tailrace_run(config)
+                if late:
+                    command[1:3] = ["-m", "bench.loop", late]
             else:
                 command = peer.follows(
                     scene.path, endpoints, directory=directory, containers=containers
@@ -204,17 +211,18 @@ def follow(
             ) as pid:
                 if peer is None:
                     wait_ready(admin)
-                there = scene.files + 100 * scene.idle_files
-                if scene.path in {"cloudwatch", "message"}:
+                there = scene.files + IDLE_LINES * scene.idle_files
+                if scene.path in COUNTED:
                     wait_arrived(endpoints, there, READY_TIMEOUT_S)
                     ask(endpoints, "/reset")
                 watched = _watch(pid, scene, files, seconds=seconds, warm_up=warm_up)
                 sent = watched.pop("written")
                 ask(endpoints, "/unlimited")
-                arrived = wait_arrived(endpoints, sent, ARRIVE_TIMEOUT_S if sent else 0)
+                counted = sent and scene.path in COUNTED
+                arrived = wait_arrived(endpoints, sent, ARRIVE_TIMEOUT_S if counted else 0)
                 latency = ask(endpoints, "/counts")["latency_ms"]
     return Follow(
-        program=peer.name if peer else program,
+        program=peer.name if peer else OURS,
         scene=scene.name,
         written=sent,
         arrived=arrived,

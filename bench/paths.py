@@ -55,7 +55,8 @@ def environment(endpoints: Endpoints) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("AWS_", "KUBERNETES_"))
+        # Without compiled modules on disk every start would compile hundreds of them.
+        if not name.startswith(("AWS_", "KUBERNETES_")) and name != "PYTHONDONTWRITEBYTECODE"
     }
     return kept | {
         "AWS_ACCESS_KEY_ID": "bench",
@@ -109,6 +110,7 @@ def tailrace_config(
     admin: str = "127.0.0.1:0",
     metadata: bool | None = None,
     made: Sequence[Mapping[str, Any]] | None = None,
+    source: Mapping[str, Any] | None = None,
 ) -> str:
     """
     Write a configuration to *directory* and return its path.
@@ -116,6 +118,7 @@ def tailrace_config(
     Args:
         metadata: whether to ask the API server; None: where the path uses what it knows.
         made: routes in place of the path's own.
+        source: settings of the source that are not the defaults.
     """
     asked = path in ASKING if metadata is None else metadata
     kube = (
@@ -133,7 +136,9 @@ def tailrace_config(
         # Off AWS nobody is asked for a zone, however long that may take.
         "instance": {"region": REGION, "zone": f"{REGION}a", "instance_id": "i-0123456789abcdef0"},
         "kubernetes": kube,
-        "sources": [{"name": "containers", "type": "files", "paths": [pattern]}],
+        "sources": [
+            {"name": "containers", "type": "files", "paths": [pattern]} | dict(source or {})
+        ],
         "routes": list(made or routes(path, endpoints)),
     }
     target = os.path.join(directory, "tailrace.yaml")

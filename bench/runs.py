@@ -110,14 +110,17 @@ class Bench:
         *,
         metadata: bool | None = None,
         made: Sequence[Mapping[str, Any]] | None = None,
+        source: Mapping[str, Any] | None = None,
         program: str = "tailrace",
     ) -> Run:
         """
         Replay the corpus, and an empty file for what starting costs.
         """
-        idle, _ = self._replay(path, [self._empty], metadata=metadata, made=made)
+        idle, _ = self._replay(path, [self._empty], metadata=metadata, made=made, source=source)
         ask(self._endpoints, "/reset")
-        cost, report = self._replay(path, self._manifest.files, metadata=metadata, made=made)
+        cost, report = self._replay(
+            path, self._manifest.files, metadata=metadata, made=made, source=source
+        )
         given = report["routes"]
         events = sum(route["events_out"] for route in given.values())
         lost = {
@@ -161,6 +164,7 @@ class Bench:
         *,
         metadata: bool | None,
         made: Sequence[Mapping[str, Any]] | None,
+        source: Mapping[str, Any] | None,
     ) -> tuple[Cost, dict[str, Any]]:
         with program_files(self._directory) as (directory, log):
             config = paths.tailrace_config(
@@ -170,6 +174,7 @@ class Bench:
                 pattern=os.path.join(directory, "none", "*.log"),
                 metadata=metadata,
                 made=made,
+                source=source,
             )
             report = os.path.join(directory, "report.json")
             cost = self._measure(paths.tailrace_replay(config, files, report), log)

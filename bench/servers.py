@@ -10,6 +10,7 @@ It prints one line of JSON with its URLs and the path of the CA to trust, and an
 | request | with |
 |---|---|
 | GET /counts | the counts as JSON |
+| GET /bodies | the last bodies of PutLogEvents, gunzipped |
 | POST /reset | `{}`, and forgets everything |
 | GET /unlimited | the counts; `--events-per-s` counts no more |
 | POST / with X-Amz-Target | what CloudWatch Logs answers; every group and stream exists |
@@ -35,7 +36,7 @@ import signal
 import ssl
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -52,6 +53,8 @@ EVENT_MARK = b'"timestamp":'
 EVENT_TIME = re.compile(rb'"timestamp":(\d+)')
 GZIP_MAGIC = b"\x1f\x8b"
 PARQUET_MAGIC = b"PAR1"
+#: Enough to measure what compressing them takes.
+BODIES_KEPT = 16
 HEAD_BYTES_MAX = 64 << 10
 #: An agent may take an answer without one for that of a proxy, and try again.
 REQUEST_IDS = {
@@ -131,6 +134,7 @@ class Sink:
         self.logs = ServiceCounts()
         self.s3 = ServiceCounts()
         self.objects: dict[str, bytes] = {}
+        self._bodies: deque[bytes] = deque(maxlen=BODIES_KEPT)
         #: How often a line took so many ms from its time to here.
         self.delays_ms: Counter[int] = Counter()
         self._uploads: dict[str, dict[int, bytes]] = {}
@@ -155,6 +159,8 @@ class Sink:
         """
         Handle one request.
         """
+        if request.target == "/bodies":
+            return 200, {}, b"".join(self._bodies)
         if request.target == "/unlimited":
             self.events_per_s = 0
         if request.target in {"/counts", "/unlimited"}:
@@ -183,6 +189,8 @@ class Sink:
         if self._latencies and events:
             now_ms = time.time_ns() // 1_000_000
             self.delays_ms.update(now_ms - int(stamp) for stamp in EVENT_TIME.findall(body))
+        if events:
+            self._bodies.append(body)
         self.logs.add(operation, len(request.body), len(body), events)
         answer: dict[str, object] = {}
         if operation == "DescribeLogStreams":

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from bench.runs import Run
 
 OURS = "tailrace"
+#: The kernel counts CPU in ticks of 10 ms, and a start scatters by more.
+MEASURABLE_S = 0.02
 RUN_COLUMNS = (
     *("path", "program", "MiB/s", "CPU s", "CPU s/GiB", "start-up CPU s", "peak PSS MiB"),
     *("sent MiB", "on the wire MiB", "events"),
@@ -26,6 +28,8 @@ def spread(values: Sequence[float], form: str) -> str:
     """
     Return the median with the lowest and the highest.
     """
+    if not values:
+        return "–"
     middle, low, high = (
         format(value, form) for value in (statistics.median(values), min(values), max(values))
     )
@@ -79,7 +83,8 @@ def ratios(runs: Sequence[Run], path: str, peer: str, value: Callable[[Run], flo
         [value(run) for run in runs if (run.path, run.program) == (path, program)]
         for program in (OURS, peer)
     )
-    return [his / max(own, 1e-9) for own, his in zip(ours, theirs, strict=False)]
+    # Below what the kernel counts, a ratio would be a made-up number: no round, no figure.
+    return [his / own for own, his in zip(ours, theirs, strict=False) if own > MEASURABLE_S]
 
 
 def ratios_table(runs: Sequence[Run]) -> str:

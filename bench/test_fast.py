@@ -11,6 +11,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from isal import igzip
 
 from agent import _fastencode, _fastparse
 from agent._fastparse import FORMAT_CRI, FORMAT_DOCKER, FORMAT_RAW
@@ -170,6 +171,59 @@ def test_encode(
         )
 
     said = benchmark(run)
+    say(benchmark, said.events)
+
+
+def quoted(rng: random.Random) -> str:
+    """
+    Return a line in which every fourth byte must be escaped.
+    """
+    return ('\\d"\t' + f"{rng.randrange(10**9):09}") * 11
+
+
+def test_escape(benchmark: Any) -> None:
+    """
+    The worst lines for JSON, into a record.
+    """
+    parts = [parse(chunk_text(FORMAT_CRI, quoted), FORMAT_CRI)]
+    body = _fastencode.Body()
+
+    def run() -> _fastencode.Encoded:
+        return body.encode(
+            HEAD,
+            parts,
+            [RESOURCE],
+            _fastencode.order_rows(parts),
+            0,
+            format=_fastencode.MESSAGE_CONTAINER_INSIGHTS,
+            metrics_bare=False,
+            valid_from_ms=0,
+            valid_until_ms=2**62,
+        )
+
+    said = benchmark(run)
+    say(benchmark, said.events)
+
+
+def test_gzip(benchmark: Any) -> None:
+    """
+    A request body of records, as the CloudWatch sink compresses it.
+    """
+    parts = [parse(chunk_text(FORMAT_CRI, access), FORMAT_CRI)]
+    body = _fastencode.Body()
+    said = body.encode(
+        HEAD,
+        parts,
+        [RESOURCE],
+        _fastencode.order_rows(parts),
+        0,
+        format=_fastencode.MESSAGE_CONTAINER_INSIGHTS,
+        metrics_bare=False,
+        valid_from_ms=0,
+        valid_until_ms=2**62,
+    )
+    content = bytes(body)
+    benchmark(igzip.compress, content, 1)
     say(benchmark, said.events)
 
 

@@ -23,10 +23,13 @@ from bench.tables import markdown
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from bench.runs import Run
+
 READ_BYTES = 1 << 20
 #: About one full PutLogEvents body.
 BODY_BYTES = 900_000
 GZIP_LEVEL = 1
+READ, GZIP, SHA256, TLS = "read", "ISA-L gzip level 1", "SHA-256", "TLS write"
 
 
 def _blocks(files: Sequence[str], size: int) -> Iterator[memoryview]:
@@ -97,11 +100,24 @@ def _tls_write() -> Callable[[memoryview], object]:
 
 
 YARDSTICKS: dict[str, Callable[[Sequence[str]], float]] = {
-    "read": _read,
-    "ISA-L gzip level 1": _over_blocks(_gzip),
-    "SHA-256": _over_blocks(_sha256),
-    "TLS write": _over_blocks(_tls_write),
+    READ: _read,
+    GZIP: _over_blocks(_gzip),
+    SHA256: _over_blocks(_sha256),
+    TLS: _over_blocks(_tls_write),
 }
+
+
+def limit_s(run: Run, files: Sequence[str], bodies: str) -> dict[str, float]:
+    """
+    Return the CPU that *run*'s bytes cost at least, and its own over that.
+
+    Lines are read, bodies gzipped, what is left hashed and encrypted; *bodies* is a file with some of them.
+    """
+    rates = measure(files)
+    rates[GZIP] = measure([bodies])[GZIP]
+    floor_s = run.size / rates[READ] + run.body_bytes / rates[GZIP]
+    floor_s += run.wire_bytes / rates[SHA256] + run.wire_bytes / rates[TLS]
+    return {"floor_s": floor_s, "cpu_s": run.cpu_s, "ratio": run.cpu_s / floor_s}
 
 
 def table(figures: dict[str, float]) -> str:
