@@ -38,6 +38,14 @@ MODULES = (
     "_fastfields",
     "_fastobject",
     "_fastwhere",
+    "_fastregex",
+    "_fasttrace",
+    "_fastjoin",
+    "_fastpairs",
+    "_fastlayout",
+    "_fastredact",
+    "_fastcolumns",
+    "_fastrate",
 )
 HEADERS = ["agent/_simd.h", "agent/_fastsort.pxd"]
 HEADERS += [f"agent/{module}.pxd" for module in MODULES if Path("agent", f"{module}.pxd").exists()]

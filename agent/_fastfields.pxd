@@ -7,6 +7,7 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
+from agent._fastline cimport Minute
 from agent._fastparse cimport Columns
 
 cpdef enum:
@@ -72,3 +73,8 @@ cdef int severity_read(const uint8_t* text, Py_ssize_t length, int scale) noexce
 
 # Whether text[:length] is a number that a double can hold, as a whole.
 cdef bint number_read(const uint8_t* text, Py_ssize_t length, double* value) noexcept nogil
+
+# The time that text[:length] is, as a whole; one of klog has the year in which it is nearest to `near_ns`.
+cdef bint time_of(
+    const uint8_t* text, Py_ssize_t length, Minute* minute, int64_t near_ns, int64_t* time_ns,
+) noexcept nogil

@@ -499,7 +499,8 @@ def take_times(Columns columns, Py_ssize_t index):
         if fields.kind[place] == FIELD_ABSENT or fields.kind[place] == FIELD_NULL:
             continue
         read = time_of(
-            columns.bytes + fields.start[place], fields.length[place], &minute, &time_ns
+            columns.bytes + fields.start[place], fields.length[place], &minute, table.time_ns[row],
+            &time_ns,
         )
         if not read:
             strange += 1
@@ -511,6 +512,61 @@ def take_times(Columns columns, Py_ssize_t index):
 
 
 cdef bint time_of(
-    const uint8_t* text, Py_ssize_t length, Minute* minute, int64_t* time_ns,
+    const uint8_t* text, Py_ssize_t length, Minute* minute, int64_t near_ns, int64_t* time_ns,
 ) noexcept nogil:
+    if length == 20 and text[4] == c' ' and text[7] == c':':
+        return klog_read(text, minute, near_ns, time_ns)
+    if length == 26 and text[2] == c'/' and text[6] == c'/' and text[11] == c':':
+        return access_read(text, minute, time_ns)
     return moment_read(text, length, minute, time_ns) or epoch_read(text, length, time_ns)
+
+
+cdef bint klog_read(
+    const uint8_t* text, Minute* minute, int64_t near_ns, int64_t* time_ns,
+) noexcept nogil:
+    # 1231 23:59:59.123456: of the year in which it is nearest to the time of the row.
+    cdef uint8_t copied[28]
+    cdef int64_t year = 1970 + near_ns // 1_000_000_000 // 31_556_952  # seconds of a mean year
+    cdef int64_t candidate, distance
+    cdef int64_t nearest = -1
+    cdef int64_t of_year = 0
+    cdef int64_t rest
+    cdef int index
+    memcpy(copied + 4, b"-mm-ddThh:mm:ss.uuuuuuZ", 23)
+    memcpy(copied + 5, text, 2)
+    memcpy(copied + 8, text + 2, 2)
+    memcpy(copied + 11, text + 5, 15)
+    for candidate in range(year - 1, year + 2):
+        rest = candidate
+        for index in range(3, -1, -1):
+            copied[index] = <uint8_t>(c'0' + rest % 10)
+            rest //= 10
+        if time_read(copied, 27, minute, &of_year) != 27:
+            continue
+        distance = of_year - near_ns if of_year > near_ns else near_ns - of_year
+        if nearest < 0 or distance < nearest:
+            nearest = distance
+            time_ns[0] = of_year
+    return nearest >= 0
+
+
+cdef bint access_read(const uint8_t* text, Minute* minute, int64_t* time_ns) noexcept nogil:
+    # 22/Nov/2026:19:00:01 +0000, of web servers.
+    cdef const char* months = b"JanFebMarAprMayJunJulAugSepOctNovDec"
+    cdef uint8_t copied[25]
+    cdef int month
+    for month in range(12):
+        if memcmp(text + 3, months + month * 3, 3) == 0:
+            break
+    else:
+        return False
+    memcpy(copied, text + 7, 4)
+    memcpy(copied + 4, b"-mm-ddT", 7)
+    copied[5] = <uint8_t>(c'0' + (month + 1) // 10)
+    copied[6] = <uint8_t>(c'0' + (month + 1) % 10)
+    memcpy(copied + 8, text, 2)
+    memcpy(copied + 11, text + 12, 8)
+    memcpy(copied + 19, text + 21, 3)
+    copied[22] = c':'
+    memcpy(copied + 23, text + 24, 2)
+    return time_read(copied, 25, minute, time_ns) == 25

@@ -17,7 +17,7 @@ from agent.core.batch import Resource
 from agent.core.errors import StopError, shown
 from agent.core.templates import Template, legal_key
 from agent.sinks.parquet_manifest import cluster_part
-from agent.sinks.parquet_schema import COLUMNS, PARTITIONS
+from agent.sinks.parquet_schema import PARTITIONS, columns_with
 
 if TYPE_CHECKING:
     import argparse
@@ -101,9 +101,10 @@ def athena_ddl(
         "classification": "parquet",
         "parquet.compression": "ZSTD",
     }
+    columns = columns_with((item.name, item.type) for item in settings.columns)
     name = ".".join(f"`{part}`" for part in table.split("."))
     return (
-        f"CREATE EXTERNAL TABLE IF NOT EXISTS {name} (\n{_columns(COLUMNS)}\n)\n"
+        f"CREATE EXTERNAL TABLE IF NOT EXISTS {name} (\n{_columns(columns)}\n)\n"
         "COMMENT 'Container logs, written by Tailrace'\n"
         f"PARTITIONED BY (\n{_columns(PARTITIONS)}\n)\n"
         f"ROW FORMAT SERDE '{SERDE}'\n"

@@ -30,8 +30,9 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from agent.cli.seal_rows import SCHEMA, Piece, pieces, table
+from agent.cli.seal_rows import Piece, pieces, schema_of, table
 from agent.core.errors import StopError
+from agent.core.transform import BUFFERS
 from agent.runtime.state_disk import OsStateDisk
 from agent.sinks.parquet_manifest import (
     MANIFEST_NAME,
@@ -41,7 +42,7 @@ from agent.sinks.parquet_manifest import (
     SealSpec,
     damage_of,
 )
-from agent.sinks.parquet_schema import COLUMNS, ColumnType, Encoding
+from agent.sinks.parquet_schema import COLUMNS, ColumnType, Encoding, columns_with
 from agent.sinks.staging import block_bytes
 from agent.sinks.staging_scan import scan
 
@@ -50,28 +51,39 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from agent.sinks.parquet_manifest import Damage, Partition
-    from agent.sinks.staging import StagedResource, StagedSegment
+    from agent.sinks.parquet_schema import Column
+    from agent.sinks.staging import FrameHeader, StagedResource, StagedSegment
 
 #: Open Parquet files: each holds a descriptor and the metadata of its row groups.
 PARTITIONS_OPEN_MAX = 64
 _DISK = OsStateDisk()
 
-_DICTIONARY_COLUMNS = [
-    *(
-        item.name
-        for item in COLUMNS
-        if item.encoding is Encoding.DICTIONARY and item.type is not ColumnType.LABELS
-    ),
-    "labels.key_value.key",
-    "labels.key_value.value",
-]
-#: Smallest and largest message say nothing, and labels are not pruned by.
-_STATISTICS_COLUMNS = [
-    item.name for item in COLUMNS if item.name != "message" and item.type is not ColumnType.LABELS
-]
 _DELTA_COLUMNS = {
     item.name: "DELTA_BINARY_PACKED" for item in COLUMNS if item.encoding is Encoding.DELTA
 }
+
+
+def _dictionaries(columns: tuple[Column, ...]) -> list[str]:
+    return [
+        *(
+            item.name
+            for item in columns
+            if item.encoding is Encoding.DICTIONARY and item.type is not ColumnType.LABELS
+        ),
+        "labels.key_value.key",
+        "labels.key_value.value",
+    ]
+
+
+def _statistics(columns: tuple[Column, ...]) -> list[str]:
+    """
+    Return the columns with statistics: smallest and largest message say nothing, and labels are not pruned by.
+    """
+    return [
+        item.name
+        for item in columns
+        if item.name != "message" and item.type is not ColumnType.LABELS
+    ]
 
 
 class PartitionFile:
@@ -88,14 +100,16 @@ class PartitionFile:
         self.pending_bytes = 0
         self.rows = 0
         self._rows_max = spec.row_group_rows_max
+        columns = columns_with(spec.columns)
+        self._schema = schema_of(columns)
         self._writer = pq.ParquetWriter(
             self.path,
-            SCHEMA,
+            self._schema,
             compression="zstd",
             compression_level=spec.compression_level,
-            use_dictionary=_DICTIONARY_COLUMNS,
+            use_dictionary=_dictionaries(columns),
             column_encoding=_DELTA_COLUMNS,
-            write_statistics=_STATISTICS_COLUMNS,
+            write_statistics=_statistics(columns),
             # Readers other than Arrow do not know it, and Arrow's own types (dictionaries) are not the contract.
             store_schema=False,
         )
@@ -115,7 +129,7 @@ class PartitionFile:
         if not self.pending:
             return
         self.pending.sort(key=_order)
-        self._writer.write_table(table(self.pending), row_group_size=self._rows_max)
+        self._writer.write_table(table(self.pending, self._schema), row_group_size=self._rows_max)
         self.rows += self.pending_rows
         self.pending, self.pending_rows, self.pending_bytes = [], 0, 0
 
@@ -150,8 +164,8 @@ class Sealer:
         objects: list[SealedObject] = []
         while True:
             self._left_out = False
-            for resource, segment, block in _blocks(self._spec):
-                for partition, piece in pieces(resource, segment, block):
+            for resource, segment, block, typed in _blocks(self._spec):
+                for partition, piece in pieces(resource, segment, block, typed):
                     self._add(partition, piece)
             objects += [file.close() for file in self._open.values()]
             self._done |= self._open.keys()
@@ -239,18 +253,38 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _blocks(spec: SealSpec) -> Iterator[tuple[StagedResource, StagedSegment, bytes]]:
+def _blocks(
+    spec: SealSpec,
+) -> Iterator[tuple[StagedResource, StagedSegment, bytes, dict[tuple[str, str], list[bytes]]]]:
     """
     Yield every whole segment with a copy of its block, so that a frame's memory ends with the frame.
+
+    With it the buffers of its typed columns, by name and type.
     """
     for scanned in scan(_DISK, spec.staging_path, spec.staging_length):
         if scanned.header is None or scanned.data is None:
             continue
+        header = scanned.header
         start = 0
-        for segment in scanned.header.segments:
+        typed_start = sum(block_bytes(item.rows, item.message_bytes) for item in header.segments)
+        for segment in header.segments:
             stop = start + block_bytes(segment.rows, segment.message_bytes)
-            yield scanned.header.resources[segment.resource], segment, scanned.data[start:stop]
+            buffers = []
+            for length in segment.typed:
+                buffers.append(scanned.data[typed_start : typed_start + length])
+                typed_start += (length + 7) & ~7
+            block = scanned.data[start:stop]
+            yield header.resources[segment.resource], segment, block, _by_column(header, buffers)
             start = stop
+
+
+def _by_column(header: FrameHeader, buffers: list[bytes]) -> dict[tuple[str, str], list[bytes]]:
+    found = {}
+    for name, kind in header.columns if buffers else ():
+        count = BUFFERS[kind]
+        found[name, kind] = buffers[:count]
+        buffers = buffers[count:]
+    return found
 
 
 @contextmanager

@@ -21,13 +21,15 @@ from agent._fastparse import (
     FLAG_TRUNCATED,
     FLAG_UNTERMINATED,
 )
+from agent._fastrate import FLAG_SUMMARY
 from agent.core.cursor import STREAM_COUNT, STREAM_NAMES
 from agent.sinks.parquet_manifest import Partition, cluster_part
-from agent.sinks.parquet_schema import COLUMNS, ROW_KIND_LINE, ColumnType, Encoding
+from agent.sinks.parquet_schema import COLUMNS, ROW_KINDS, ColumnType, Encoding
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Sequence
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
 
+    from agent.sinks.parquet_schema import Column
     from agent.sinks.staging import StagedResource, StagedSegment
 
 Value = TypeVar("Value", bound="Hashable")
@@ -40,6 +42,7 @@ _TYPES = {
     ColumnType.TIMESTAMP: pa.timestamp("ms", tz="UTC"),
     ColumnType.BIGINT: pa.int64(),
     ColumnType.STRING: pa.string(),
+    ColumnType.DOUBLE: pa.float64(),
     ColumnType.BOOLEAN: pa.bool_(),
     #: Dictionaries inside the map: labels repeat on every row of a pod.
     ColumnType.LABELS: pa.map_(_DICTIONARY, _DICTIONARY),
@@ -58,7 +61,21 @@ _METADATA_COLUMNS = (
     *("region", "zone", "instance_id"),
 )
 
-SCHEMA = pa.schema([(item.name, _arrow_type(item.type, item.encoding)) for item in COLUMNS])
+_LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
+#: Severity numbers of a level: 1 to 4 are TRACE, 5 to 8 are DEBUG, ….
+_LEVEL_SEVERITIES = 4
+
+
+def schema_of(columns: Sequence[Column]) -> pa.Schema:
+    """
+    Return Arrow's schema of *columns*.
+    """
+    return pa.schema([(item.name, _arrow_type(item.type, item.encoding)) for item in columns])
+
+
+#: Of the columns that every file has.
+SCHEMA = schema_of(COLUMNS)
+NOTHING_TYPED: Mapping[tuple[str, str], Sequence[bytes]] = {}
 
 
 class Piece(NamedTuple):
@@ -72,6 +89,7 @@ class Piece(NamedTuple):
     offset: pa.Array
     flags: pa.Array
     message: pa.Array
+    typed: dict[str, pa.Array]
     rows: int
     nbytes: int
 
@@ -86,12 +104,15 @@ class Piece(NamedTuple):
 
 
 def pieces(
-    resource: StagedResource, segment: StagedSegment, block: bytes
+    resource: StagedResource,
+    segment: StagedSegment,
+    block: bytes,
+    typed: Mapping[tuple[str, str], Sequence[bytes]] = NOTHING_TYPED,
 ) -> Iterator[tuple[Partition, Piece]]:
     """
-    Yield the rows in *block*, the segment's block of a frame, by partition.
+    Yield the rows in *block*, the segment's block of a frame, by partition; *typed* are buffers by column.
     """
-    piece = _piece(resource, segment, block)
+    piece = _piece(resource, segment, block, typed)
     cluster = cluster_part(resource.cluster)
     bounds = pc.min_max(piece.time_ns)
     first, last = int(bounds["min"]) // HOUR_NS, int(bounds["max"]) // HOUR_NS
@@ -104,9 +125,9 @@ def pieces(
         yield Partition(cluster, hour, resource.prefix), _filtered(piece, mask)
 
 
-def table(group: Sequence[Piece]) -> pa.Table:
+def table(group: Sequence[Piece], schema: pa.Schema = SCHEMA) -> pa.Table:
     """
-    Return the rows of *group* in its order, with the base schema.
+    Return the rows of *group* in its order, with *schema*.
     """
     run_ends = pa.array(accumulate(piece.rows for piece in group), pa.int32())
     time_ns = _joined([piece.time_ns for piece in group])
@@ -115,10 +136,10 @@ def table(group: Sequence[Piece]) -> pa.Table:
     rows = len(time_ns)
     resources = [piece.resource for piece in group]
     arrays = {
-        "time": _floor_divide(time_ns, MILLISECOND_NS).cast(SCHEMA.field("time").type),
+        "time": _floor_divide(time_ns, MILLISECOND_NS).cast(schema.field("time").type),
         "time_ns": time_ns,
         "stream": pa.DictionaryArray.from_arrays(streams, pa.array(STREAM_NAMES)),
-        "level": pa.nulls(rows, _DICTIONARY),
+        "level": _levels(group, rows),
         "message": pa.chunked_array([piece.message for piece in group]),
         "namespace": _repeated([item.namespace for item in resources], run_ends),
         "pod": _repeated([item.pod for item in resources], run_ends),
@@ -128,7 +149,9 @@ def table(group: Sequence[Piece]) -> pa.Table:
         "file": _repeated([item.path for item in resources], run_ends),
         "file_id": _file_ids(group, run_ends, flags, streams),
         "offset": _joined([piece.offset for piece in group]),
-        "row_kind": _repeated([ROW_KIND_LINE] * len(group), run_ends),
+        "row_kind": pa.DictionaryArray.from_arrays(
+            _flag(flags, FLAG_SUMMARY).cast(pa.int8()).cast(pa.int32()), pa.array(ROW_KINDS)
+        ),
         "truncated": _flag(flags, FLAG_TRUNCATED),
         "unterminated": _flag(flags, FLAG_UNTERMINATED),
         "invalid": _flag(flags, FLAG_INVALID),
@@ -138,10 +161,45 @@ def table(group: Sequence[Piece]) -> pa.Table:
         },
         "labels": _labels([item.labels for item in resources], run_ends),
     }
-    return pa.table(arrays, SCHEMA)
+    for field in schema:
+        if field.name not in arrays:
+            arrays[field.name] = _promoted(group, field)
+    return pa.table({field.name: arrays[field.name] for field in schema}, schema)
 
 
-def _piece(resource: StagedResource, segment: StagedSegment, block: bytes) -> Piece:
+def _levels(group: Sequence[Piece], rows: int) -> pa.Array:
+    if not any("level" in piece.typed for piece in group):
+        return pa.nulls(rows, _DICTIONARY)
+    numbers = _joined(
+        [piece.typed.get("level", pa.nulls(piece.rows, pa.int32())) for piece in group]
+    )
+    below = pc.subtract(numbers, pa.scalar(1, pa.int32()))
+    codes = pc.divide(below, pa.scalar(_LEVEL_SEVERITIES, pa.int32()))
+    known = pc.greater(numbers, pa.scalar(0, pa.int32()))
+    return pa.DictionaryArray.from_arrays(
+        pc.if_else(known, codes, pa.scalar(None, pa.int32())), pa.array(_LEVELS)
+    )
+
+
+def _promoted(group: Sequence[Piece], field: pa.Field) -> pa.Array:
+    plain = pa.string() if field.type == _DICTIONARY else field.type
+    parts = []
+    for piece in group:
+        part = piece.typed.get(field.name)
+        # Staged before the configuration named it, or gave it another type.
+        parts.append(
+            part if part is not None and part.type == plain else pa.nulls(piece.rows, plain)
+        )
+    joined = _joined(parts)
+    return joined.dictionary_encode() if field.type == _DICTIONARY else joined
+
+
+def _piece(
+    resource: StagedResource,
+    segment: StagedSegment,
+    block: bytes,
+    typed: Mapping[tuple[str, str], Sequence[bytes]],
+) -> Piece:
     # The layout of staging.py: views, no copies.
     rows = segment.rows
     buffer = pa.py_buffer(block)
@@ -156,16 +214,26 @@ def _piece(resource: StagedResource, segment: StagedSegment, block: bytes) -> Pi
         offset=pa.Array.from_buffers(pa.int64(), rows, [None, buffer.slice(8 * rows)]),
         flags=pa.Array.from_buffers(pa.uint16(), rows, [None, buffer.slice(flags_at)]),
         message=pa.Array.from_buffers(pa.string(), rows, message),
+        typed={name: _typed(kind, parts, rows) for (name, kind), parts in typed.items()},
         rows=rows,
-        nbytes=len(block),
+        nbytes=len(block) + sum(len(part) for parts in typed.values() for part in parts),
     )
+
+
+def _typed(kind: str, parts: Sequence[bytes], rows: int) -> pa.Array:
+    buffers = [pa.py_buffer(part) for part in parts]
+    if kind == "level":
+        return pa.Array.from_buffers(pa.uint8(), rows, [None, *buffers]).cast(pa.int32())
+    return pa.Array.from_buffers(_TYPES[ColumnType(kind)], rows, buffers)
 
 
 def _filtered(piece: Piece, mask: pa.Array) -> Piece:
     time_ns, offset, flags, message = (
         column.filter(mask) for column in (piece.time_ns, piece.offset, piece.flags, piece.message)
     )
+    typed = {name: column.filter(mask) for name, column in piece.typed.items()}
     nbytes = time_ns.nbytes + offset.nbytes + flags.nbytes + message.nbytes
+    nbytes += sum(column.nbytes for column in typed.values())
     return Piece(
         resource=piece.resource,
         segment=piece.segment,
@@ -173,6 +241,7 @@ def _filtered(piece: Piece, mask: pa.Array) -> Piece:
         offset=offset,
         flags=flags,
         message=message,
+        typed=typed,
         rows=len(time_ns),
         nbytes=nbytes,
     )

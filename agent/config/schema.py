@@ -139,8 +139,15 @@ def _object(cls: type) -> dict[str, Any]:
         hint = typing.get_type_hints(cls, include_extras=True)[item.name]
         kind, _ = unwrapped(hint)
         value = made["properties"][item.name]
+        elements = [
+            item
+            for item in typing.get_args(kind)
+            if isinstance(item, type) and dataclasses.is_dataclass(item)
+        ]
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
             value = _object(kind)
+        elif elements:
+            value["items"] = _object(elements[0])
         elif kind is int and is_bytes(item.name):
             value = _or(value, _SIZE, _VARIABLE)
         elif kind in {int, float, bool} or choices(kind):

@@ -43,6 +43,20 @@ def read_transforms(tree: Any, path: str, converter: Converter) -> tuple[Any, ..
     return tuple(made) if len(problems) == before else None
 
 
+def columns_without_parse(
+    sink: Any, transforms: tuple[Any, ...], path: str, converter: Converter
+) -> None:
+    """
+    Note columns of *sink* that nothing fills.
+    """
+    if not getattr(sink, "columns", ()):
+        return
+    parse = registry.transforms()["parse"].settings
+    if not any(isinstance(item, parse) for item in transforms):
+        text = "are filled by a parse: put one among the transforms of this route"
+        converter.problems.append(Problem(child(path, "columns"), text))
+
+
 def _transform(tree: Any, path: str, converter: Converter) -> Any:
     known = registry.transforms()
     expected = f"a mapping with one of the keys {', '.join(known)}"

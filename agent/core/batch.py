@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from agent.core.cursor import Cursor
     from agent.core.generations import Generation
     from agent.core.pod_facts import Metadata
-    from agent.core.transform import Tally
+    from agent.core.transform import Tally, TypedRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +165,8 @@ class Segment:
     rows_open: int = 0
     #: Counted when a checkpoint has passed the segment, so that nothing is counted twice.
     tallies: tuple[Tally, ...] = ()
+    #: What a parse found that the sink takes as columns.
+    typed: TypedRows | None = None
     sequence: int = -1  # given by the ledger
 
 

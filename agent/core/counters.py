@@ -19,7 +19,7 @@ class Metric(NamedTuple):
     """
 
     name: str
-    kind: Literal["counter", "gauge"]
+    kind: Literal["counter", "gauge", "histogram"]
     help: str
     labels: tuple[str, ...] = ()
 
@@ -33,6 +33,30 @@ READ_ROWS = Metric(
 )
 FILTERED_ROWS = Metric(
     "tailrace_filtered_rows", "counter", "Rows read and not wanted by the route.", ("route",)
+)
+JOINED_ROWS = Metric(
+    "tailrace_joined_rows",
+    "counter",
+    "Rows that became part of the row before them: multiline.",
+    ("route",),
+)
+SPLIT_GROUPS = Metric(
+    "tailrace_split_groups",
+    "counter",
+    "Multiline events that were longer than lines_max or bytes_max, and became several rows.",
+    ("route",),
+)
+REDACTED = Metric(
+    "tailrace_redacted",
+    "counter",
+    "Secrets and personal data that were replaced in messages, by kind.",
+    ("route", "kind"),
+)
+LIMITED_ROWS = Metric(
+    "tailrace_limited_rows",
+    "counter",
+    "Rows dropped by a limit; a row in their stream says how many.",
+    ("route",),
 )
 UNPARSED_ROWS = Metric(
     "tailrace_unparsed_rows",

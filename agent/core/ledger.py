@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from agent.core.batch import Segment
     from agent.core.cursor import Cursor
+    from agent.core.transform import Tally
 
 
 class Ledger:
@@ -23,12 +24,14 @@ class Ledger:
     The unresolved segments of one Log in one route.
     """
 
-    __slots__ = ("_bytes", "_frontier", "_pending", "_sequence", "committed", "dirty")
+    __slots__ = ("_bytes", "_frontier", "_pending", "_sequence", "committed", "dirty", "passed")
 
     def __init__(self, cursor: Cursor) -> None:
         self.committed = cursor
         #: Whether `committed` moved since the store last wrote it.
         self.dirty = False
+        #: What was counted in resolved segments, until the store knows that they are passed.
+        self.passed: list[Tally] = []
         self._pending: deque[Segment] = deque()
         self._frontier: tuple[int, int] | None = None
         self._sequence = 0
@@ -92,6 +95,7 @@ class Ledger:
         while self._pending and not self._pending[0].rows_open:
             segment = self._pending.popleft()
             self._bytes -= segment.stop - segment.start
+            self.passed += segment.tallies
             if segment.cursor_after != self.committed:
                 self.committed = segment.cursor_after
                 moved = True

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from agent.core.budget import Share
     from agent.core.counters import Counters
     from agent.core.cursor import Cursor
+    from agent.core.transform import Tally
 
 
 class Resolver:
@@ -32,7 +33,7 @@ class Resolver:
 
     __slots__ = (
         *("_charge", "_counters", "_route", "_unresolved"),
-        *("delivered_bytes", "ledgers", "losses"),
+        *("delivered_bytes", "ledgers", "losses", "_passed"),
     )
 
     def __init__(
@@ -43,6 +44,8 @@ class Resolver:
         self.ledgers = {log: Ledger(cursor) for log, cursor in cursors.items()}
         #: Losses that no checkpoint has written yet.
         self.losses: list[Loss] = []
+        #: What is counted with the checkpoint that is under way.
+        self._passed: list[Tally] = []
         #: File bytes behind cursors that moved since the last checkpoint: what a crash would repeat.
         self.delivered_bytes = 0
         #: Segments that a ledger holds, and what they cost.
@@ -90,6 +93,9 @@ class Resolver:
         """
         Return the cursors that the store does not have yet.
         """
+        for ledger in self.ledgers.values():
+            self._passed += ledger.passed
+            ledger.passed = []
         return {log: ledger.committed for log, ledger in self.ledgers.items() if ledger.dirty}
 
     def written(self, cursors: Mapping[str, Cursor], losses: int) -> None:
@@ -97,6 +103,9 @@ class Resolver:
         Note that a checkpoint holds *cursors* and the first *losses* losses.
         """
         del self.losses[:losses]
+        for tally in self._passed:
+            self._counters.add(tally.metric, tally.amount, *tally.labels)
+        self._passed = []
         for log, cursor in cursors.items():
             ledger = self.ledgers.get(log)
             if ledger is not None:

@@ -31,6 +31,29 @@ class Tally(NamedTuple):
     labels: tuple[str, ...]
 
 
+class TypedRows(NamedTuple):
+    """
+    Levels, and the fields that the sink takes as columns, of the rows of a segment: buffers as Arrow lays them out.
+
+    The first column is `level`, of the type `level`: a byte a row, OpenTelemetry's severity number or 0.  Others have a
+    bitmap of what is not null and their values; a string has its offsets and its text.
+    """
+
+    columns: tuple[tuple[str, str], ...]  # name and type
+    buffers: tuple[bytes, ...]  # of all columns, one after the other
+
+    @property
+    def nbytes(self) -> int:
+        """
+        Memory that they hold.
+        """
+        return sum(map(len, self.buffers))
+
+
+#: How many buffers a column has, by type.
+BUFFERS = {"level": 1, "string": 3, "bigint": 2, "double": 2, "boolean": 2, "timestamp": 2}
+
+
 class Applied(NamedTuple):
     """
     What the transforms made of the rows of a segment.
@@ -38,6 +61,7 @@ class Applied(NamedTuple):
 
     columns: Columns
     tallies: tuple[Tally, ...]
+    typed: TypedRows | None = None
 
 
 class LogTransforms(Protocol):

@@ -10,7 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 from prometheus_client.registry import Collector
 
 from agent import __version__
@@ -18,9 +22,9 @@ from agent import __version__
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from agent.core.counters import Counters
+    from agent.core.counters import Counters, Metric
 
-    Family = CounterMetricFamily | GaugeMetricFamily
+    Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -45,6 +49,9 @@ class _Families(Collector):
 
     def collect(self) -> Iterator[Family]:
         for metric, series in self._counters.samples():
+            if metric.kind == "histogram":
+                yield _histogram(metric, series)
+                continue
             kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
             family = kind(metric.name, metric.help, labels=metric.labels)
             for values, number in series.items():
@@ -57,3 +64,19 @@ class _Families(Collector):
         )
         build.add_metric([__version__], 1)
         yield build
+
+
+def _histogram(metric: Metric, series: dict[tuple[str, ...], float]) -> HistogramMetricFamily:
+    """
+    Return a histogram whose last label is the bound, or `sum`.
+    """
+    family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels[:-1])
+    for values in dict.fromkeys(key[:-1] for key in series):
+        bounds = [key[-1] for key in series if key[:-1] == values and key[-1] != "sum"]
+        counted = 0.0
+        buckets = []
+        for bound in sorted(bounds, key=float):
+            counted += series[*values, bound]
+            buckets.append((bound, counted))
+        family.add_metric(values, buckets, sum_value=series.get((*values, "sum"), 0.0))
+    return family

@@ -19,6 +19,16 @@ def begin_transforms(route: RouteConfig, *, counters: Counters) -> Begin | None:
     if not route.transforms:
         return None
     # A configuration without transforms never pays for them.
-    from agent.transforms.stages import Stages
+    from agent.transforms.stages import SinkColumn, Stages
 
-    return Stages(route.transforms, route=route.name, counters=counters).begin
+    columns = [
+        SinkColumn(item.name, item.type, item.field or item.name)
+        for item in getattr(route.sink, "columns", ())
+    ]
+    return Stages(
+        route.transforms,
+        route=route.name,
+        counters=counters,
+        sink_columns=columns,
+        sink_uses_level=route.type == "parquet",
+    ).begin

@@ -52,6 +52,7 @@ class SealSpec(msgspec.Struct, frozen=True, kw_only=True):
     row_group_rows_max: int
     row_group_bytes_max: int
     pending_bytes_max: int
+    columns: tuple[tuple[str, str], ...] = ()  # promoted ones: name and type
 
 
 class SealedObject(msgspec.Struct, frozen=True, kw_only=True):

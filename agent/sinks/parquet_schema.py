@@ -10,7 +10,10 @@ soon as a query names a complex one.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class ColumnType(StrEnum):
@@ -22,6 +25,7 @@ class ColumnType(StrEnum):
     TIMESTAMP = "timestamp"
     BIGINT = "bigint"
     STRING = "string"
+    DOUBLE = "double"
     BOOLEAN = "boolean"
     LABELS = "map<string,string>"
 
@@ -57,7 +61,12 @@ COLUMNS = (
         "time_ns", ColumnType.BIGINT, Encoding.DELTA, "Event time, nanoseconds since 1970-01-01 UTC"
     ),
     Column("stream", _STRING, _DICTIONARY, "stdout, stderr or other"),
-    Column("level", _STRING, _DICTIONARY, "Severity; NULL where it was not parsed"),
+    Column(
+        "level",
+        _STRING,
+        _DICTIONARY,
+        "TRACE, DEBUG, INFO, WARN, ERROR or FATAL; NULL where it was not parsed",
+    ),
     Column("message", _STRING, Encoding.PLAIN, "The line, without its container runtime prefix"),
     Column("namespace", _STRING, _DICTIONARY, "Kubernetes namespace"),
     Column("pod", _STRING, _DICTIONARY, "Pod name"),
@@ -67,7 +76,12 @@ COLUMNS = (
     Column("file", _STRING, _DICTIONARY, "Path of the log file on the node"),
     Column("file_id", _STRING, _DICTIONARY, "Identity of the file over renames and compression"),
     Column("offset", ColumnType.BIGINT, Encoding.DELTA, "Byte offset of the row in its file"),
-    Column("row_kind", _STRING, _DICTIONARY, "line; (node, file_id, offset, row_kind) is unique"),
+    Column(
+        "row_kind",
+        _STRING,
+        _DICTIONARY,
+        "line, or summary of dropped lines; (node, file_id, offset, row_kind) is unique",
+    ),
     Column("truncated", ColumnType.BOOLEAN, Encoding.PLAIN, "Cut at the maximum length of a line"),
     Column("unterminated", ColumnType.BOOLEAN, Encoding.PLAIN, "The end of the line never came"),
     Column(
@@ -95,4 +109,20 @@ PARTITIONS = (
     Column("hour", _STRING, Encoding.PLAIN, "Hour of the event time, UTC, 00 to 23"),
 )
 
-ROW_KIND_LINE = "line"
+ROW_KINDS = ("line", "summary")
+
+
+def columns_with(promoted: Iterable[tuple[str, str]]) -> tuple[Column, ...]:
+    """
+    Return the columns of a file with *promoted* ones (name and type) before the last, `labels`.
+    """
+    more = [
+        Column(
+            name,
+            ColumnType(kind),
+            Encoding.DICTIONARY if kind == "string" else Encoding.PLAIN,
+            "Extracted from the message; NULL where it is not there or not of the type",
+        )
+        for name, kind in promoted
+    ]
+    return (*COLUMNS[:-1], *more, COLUMNS[-1])

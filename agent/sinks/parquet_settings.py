@@ -12,7 +12,10 @@ from msgspec import Meta
 
 from agent.core.aws import AwsSettings
 from agent.core.templates import Template, TemplateError
+from agent.sinks.parquet_schema import COLUMNS, PARTITIONS
 
+#: Athena reads wide tables, people do not.
+COLUMNS_MAX = 40
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 #: S3 refuses smaller parts but the last.
 PART_BYTES_MIN = 5 * MIB
@@ -29,6 +32,29 @@ class Destination(NamedTuple):
     bucket: str
     prefix: str
     directory: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotedColumn:
+    """
+    A field of a parse that becomes a column of its own.
+    """
+
+    name: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-z_][a-z0-9_]{0,62}$",
+            description="Name of the column.",
+            extra={"expected": "a name of a-z, 0-9 and _, e.g. status"},
+        ),
+    ]
+    type: Annotated[
+        Literal["string", "bigint", "double", "boolean", "timestamp"],
+        Meta(
+            description="Its type; a value that does not fit is NULL, counted, and stays in the message."
+        ),
+    ] = "string"
+    field: Annotated[str, Meta(description="The field; empty: called as the column.")] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +139,23 @@ class ParquetSettings(AwsSettings):
         int, Meta(ge=1, le=16, description="Objects uploaded at the same time.")
     ] = 2
 
+    columns: Annotated[
+        tuple[PromotedColumn, ...],
+        Meta(
+            max_length=COLUMNS_MAX,
+            description="Fields that become columns; the route needs a parse among its transforms.",
+        ),
+    ] = ()
+
     def __post_init__(self) -> None:
         """
         Refuse what no single field can be blamed for.
         """
+        taken = {item.name for item in (*COLUMNS, *PARTITIONS)}
+        for item in self.columns:
+            if item.name in taken:
+                raise ValueError(f'columns: "{item.name}" is there already: give it another name')
+            taken.add(item.name)
         if not _URL.fullmatch(self.url):
             raise ValueError(
                 f"url: got {self.url!r}, expected s3://bucket/prefix (a bucket has 3 to 63 of a-z, 0-9, . and -) or file:///directory"

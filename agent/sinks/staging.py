@@ -45,6 +45,10 @@ The data are the segments' blocks, in the order of the header.  A block of n row
 | m | messages, valid UTF-8 |
 | 0–7 | zeros up to a multiple of 8, so that every int64 of the data is aligned |
 
+Where a parse found something, the header is `[resources, segments, places, columns]`, with a name and a type for each
+column, a segment has the lengths of its buffers behind its last array, and these buffers follow the blocks, each filled
+up with zeros to a multiple of 8: core/transform.py has their layout.
+
 Example, a frame of one row `hello` on stdout at offset 70 of a file:
 
     header  [[["/l/0.log","/l/0.log","c","n","shop","web-1","u-1","web","0",[["app","web"]],
@@ -139,6 +143,8 @@ class StagedSegment(msgspec.Struct, array_like=True, frozen=True):
     rows: Count
     message_bytes: Count
     earlier: tuple[str, ...]
+    #: Lengths of the buffers of the columns that the frame's header names; () for none.
+    typed: tuple[int, ...] = ()
 
 
 class FrameHeader(msgspec.Struct, array_like=True, frozen=True):
@@ -149,6 +155,7 @@ class FrameHeader(msgspec.Struct, array_like=True, frozen=True):
     resources: tuple[StagedResource, ...]
     segments: tuple[StagedSegment, ...]
     places: tuple[StagedPlace, ...] = ()
+    columns: tuple[tuple[str, str], ...] = ()
 
 
 _header_encoder = msgspec.json.Encoder()
@@ -190,6 +197,8 @@ def encode_frame(segments: Sequence[Segment], prefixes: Sequence[str] = ()) -> F
     resource_rows: list[StagedResource] = []
     segment_rows: list[StagedSegment] = []
     data_bytes = 0
+    typed_parts: list[bytes] = []
+    columns: tuple[tuple[str, str], ...] = ()
     for segment, prefix in zip(segments, prefixes or [""] * len(segments), strict=True):
         staged = _staged(segment)
         # Segments share a Resource object until something about it changes, so its identity is enough
@@ -209,8 +218,13 @@ def encode_frame(segments: Sequence[Segment], prefixes: Sequence[str] = ()) -> F
                 rows=staged.rows,
                 message_bytes=message_bytes,
                 earlier=_earlier(segment),
+                typed=() if segment.typed is None else tuple(map(len, segment.typed.buffers)),
             )
         )
+        if segment.typed is not None:
+            columns = segment.typed.columns
+            for buffer in segment.typed.buffers:
+                typed_parts += [buffer, bytes(-len(buffer) % 8)]
         size = block_bytes(staged.rows, message_bytes)
         padding = size - block_bytes_exact(staged.rows, message_bytes)
         parts = (
@@ -224,12 +238,28 @@ def encode_frame(segments: Sequence[Segment], prefixes: Sequence[str] = ()) -> F
         )
         compressed += [compressor.compress(part) for part in parts]
         data_bytes += size
+    compressed += [compressor.compress(part) for part in typed_parts]
+    data_bytes += sum(map(len, typed_parts))
     compressed.append(compressor.flush())
     header = _header_encoder.encode(
-        FrameHeader(tuple(resource_rows), tuple(segment_rows), places_of(segments))
+        _header(resource_rows, segment_rows, places_of(segments), columns)
     )
     encoded = _assemble(header, b"".join(compressed), data_bytes)
     return Frame(encoded, tuple(row.rows for row in segment_rows), data_bytes)
+
+
+def _header(
+    resources: list[StagedResource],
+    segments: list[StagedSegment],
+    places: tuple[StagedPlace, ...],
+    columns: tuple[tuple[str, str], ...],
+) -> list[object]:
+    """
+    Return what is encoded as the header; what is behind it is left out where there is nothing.
+    """
+    if columns:
+        return [resources, segments, places, columns]
+    return [resources, [msgspec.structs.astuple(item)[:-1] for item in segments], places]
 
 
 def block_bytes_exact(rows: int, message_bytes: int) -> int:

@@ -13,6 +13,7 @@ import msgspec
 from isal import isal_zlib
 
 from agent.core.errors import StopError
+from agent.core.transform import BUFFERS
 from agent.sinks.staging import (
     FILE_HEAD,
     FRAME_BYTES_MAX,
@@ -146,6 +147,13 @@ def _header(packed: memoryview, data_bytes: int) -> FrameHeader | None:
         return None
     named = all(item.resource < len(header.resources) for item in header.segments)
     blocks = sum(block_bytes(item.rows, item.message_bytes) for item in header.segments)
+    buffers = sum(BUFFERS.get(kind, 0) for _, kind in header.columns)
+    named &= all(
+        len(item.typed) in {0, buffers} and min(item.typed, default=0) >= 0
+        for item in header.segments
+    )
+    named &= all(kind in BUFFERS for _, kind in header.columns)
+    blocks += sum((length + 7) & ~7 for item in header.segments for length in item.typed)
     return header if named and blocks == data_bytes else None
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from agent.core.cursor import Cursor, StreamCursor, StreamMode
     from agent.core.generations import Generation
     from agent.core.host import Clock
-    from agent.core.transform import Tally
+    from agent.core.transform import Tally, TypedRows
     from agent.sources.follow import Follow, Parser
 
 
@@ -50,8 +50,9 @@ class Segments:
             dropped = columns.drop_streams(follow.dropped)
             self._counters.add(metric.FILTERED_ROWS, dropped, self._route)
         tallies: tuple[Tally, ...] = ()
+        typed: TypedRows | None = None
         if follow.transforms is not None:
-            columns, tallies = follow.transforms.apply(
+            columns, tallies, typed = follow.transforms.apply(
                 columns,
                 resource=follow.log.resource,
                 generation=generation.number,
@@ -59,7 +60,8 @@ class Segments:
                 release=release,
             )
         rows = columns.rows
-        charge.resize(columns.nbytes if rows else 0)
+        held = columns.nbytes if typed is None else columns.nbytes + typed.nbytes
+        charge.resize(held if rows else 0)
         return Segment(
             log=follow.log.key,
             generation=generation.number,
@@ -75,6 +77,7 @@ class Segments:
             generations=tuple(follow.log.chain.generations),
             rows=rows,
             tallies=tallies,
+            typed=typed,
         )
 
     def count(self, parser: Parser, consumed: int) -> None:

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta
 
 from agent import _fastfields
-from agent._fastobject import extract_json
 from agent.core import counters as metric
+from agent.core import regex
+from agent.transforms.formats import kernel_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-    from agent._fastfields import Wanted
-    from agent._fastparse import Columns
     from agent.transforms.stage import Work
 
 #: What loggers call a level, the most usual first.
@@ -31,8 +30,6 @@ _SCALES = {
     "syslog": _fastfields.SCALE_SYSLOG,
     "otel": _fastfields.SCALE_OTEL,
 }
-#: Format → the kernel: it returns how many rows no kernel has recognised yet.
-_KERNELS: dict[str, Callable[[Columns, Wanted], int]] = {"json": extract_json}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +39,15 @@ class ParseSettings:
     """
 
     parse: Annotated[
-        Literal["json"],
-        Meta(description="Format: json is one object, alone or behind a prefix without a brace."),
+        Literal["json", "logfmt", "klog", "regex", "nginx", "envoy", "syslog"],
+        Meta(
+            description="Format: json is one object, alone or behind a prefix without a brace; klog and envoy are "
+            "their text and their JSON; nginx is the combined access log; syslog is RFC 5424."
+        ),
     ]
+    pattern: Annotated[
+        str, Meta(description="Of regex: its named groups, (?P<name>…), are the fields.")
+    ] = ""
     level_fields: Annotated[
         tuple[str, ...],
         Meta(
@@ -62,10 +65,24 @@ class ParseSettings:
     time_field: Annotated[
         str,
         Meta(
-            description="Field with the event's time: RFC 3339 or alike, or a number since 1970 in s, ms, µs or ns; "
-            "empty: the time that the container runtime wrote."
+            description="Field with the event's time: RFC 3339 or alike, of klog or of an access log, or a number "
+            "since 1970 in s, ms, µs or ns; empty: the time that the container runtime wrote."
         ),
     ] = ""
+
+    def __post_init__(self) -> None:
+        """
+        Refuse a pattern that is none, and one that nobody looks at.
+        """
+        if bool(self.pattern) != (self.parse == "regex"):
+            raise ValueError("pattern: is for regex, and regex needs one")
+        if self.pattern:
+            try:
+                names = regex.compile_pattern(self.pattern).names
+            except ValueError as error:
+                raise ValueError(f"pattern: {error}") from error
+            if not any(names):
+                raise ValueError("pattern: has no named group, expected (?P<name>…)")
 
 
 class ParseStage:
@@ -75,7 +92,7 @@ class ParseStage:
 
     def __init__(self, settings: ParseSettings) -> None:
         self._settings = settings
-        self._kernel = _KERNELS[settings.parse]
+        self._kernel = kernel_for(settings.parse, settings.pattern)
 
     @property
     def uses_level(self) -> bool:
@@ -90,6 +107,8 @@ class ParseStage:
         """
         The fields that are needed where somebody uses levels.
         """
+        if self._kernel.level_fields is not None:
+            return self._kernel.level_fields
         return self._settings.level_fields
 
     def apply(self, work: Work) -> None:
@@ -97,10 +116,10 @@ class ParseStage:
         Extract what is wanted.
         """
         settings, columns = self._settings, work.columns
-        unparsed = self._kernel(columns, work.wanted)
+        unparsed = self._kernel.extract(work)
         if unparsed:
             work.counters.add(metric.UNPARSED_ROWS, unparsed, work.route, settings.parse)
-        if work.level_used and settings.level_fields:
+        if work.level_used and self._kernel.level_fields is None and settings.level_fields:
             indices = tuple(work.indices[name] for name in settings.level_fields)
             scale = _SCALES[settings.level_numbers]
             self._misfits(work, "level", _fastfields.take_levels(columns, indices, scale))

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from agent import _fastwhere as kernel
 from agent._fastfields import severity_of
+from agent._fastregex import narrow_matches
+from agent.core import regex
 from agent.core.cursor import STREAM_NAMES
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from agent._fastfields import Mask
     from agent._fastparse import Columns
+    from agent._fastregex import Regex
     from agent.core.batch import Resource
 
 Value = str | float | bool
@@ -279,6 +282,28 @@ class Container:
         yield self.operand
 
 
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """
+    A text that a pattern matches somewhere.
+    """
+
+    operand: Operand
+    pattern: str
+    compiled: Regex
+
+    def narrow(self, rows: Rows, mask: Mask) -> None:
+        if self.operand.of_rows:
+            narrow_matches(rows.columns, mask, rows.target(self.operand), self.compiled)
+            return
+        value = _text_of(rows.resource, self.operand)
+        if not value or not self.compiled.search(value.encode("utf-8", "surrogateescape")):
+            mask.clear()
+
+    def operands(self) -> Iterator[Operand]:
+        yield self.operand
+
+
 def exists(operand: Operand) -> Predicate:
     """
     Return the test whether *operand* has a value.
@@ -320,7 +345,7 @@ def text_test(operand: Operand, word: str, text: str) -> Predicate:
     if operand.root in {"level", "stream"}:
         raise OperandError(f"a text: {operand.root} is compared")
     if word == "matches":
-        raise OperandError("contains or starts_with: patterns are not there yet")
+        return Matches(operand, text, regex.compile_pattern(text))
     if not text:
         raise ValueError("an empty text is in every text")
     return Text(operand, word, text) if operand.of_rows else Container(operand, word, text)

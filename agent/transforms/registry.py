@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from agent.transforms.limit import LimitSettings, LimitStage
+from agent.transforms.metric import MetricSettings, MetricStage
+from agent.transforms.multiline import MultilineSettings
 from agent.transforms.parse import ParseSettings, ParseStage
+from agent.transforms.redact import RedactSettings, RedactStage
+from agent.transforms.sample import SampleSettings, SampleStage
 from agent.transforms.where import WhereSettings, WhereStage
 
 if TYPE_CHECKING:
@@ -26,9 +31,18 @@ class Kind(NamedTuple):
     stage: Callable[[Any], Stage]
 
 
+def _no_stage(settings: object) -> Stage:
+    raise AssertionError(f"{settings}: lines are joined before the stages")
+
+
 KINDS: dict[str, Kind] = {
+    "multiline": Kind(MultilineSettings, _no_stage),
     "parse": Kind(ParseSettings, ParseStage),
     "where": Kind(WhereSettings, WhereStage),
+    "redact": Kind(RedactSettings, RedactStage),
+    "sample": Kind(SampleSettings, SampleStage),
+    "limit": Kind(LimitSettings, LimitStage),
+    "metric": Kind(MetricSettings, MetricStage),
 }
 
 
@@ -43,6 +57,13 @@ def misplaced(settings: object, before: Sequence[object]) -> Iterator[tuple[str,
     """
     Yield (key, problem) of *settings* that stand behind the transforms *before*.
     """
+    if isinstance(settings, MultilineSettings):
+        if before:
+            yield (
+                "multiline",
+                "stands behind another transform: lines are joined as they are read, put it first",
+            )
+        return
     stage = kind_of(settings).stage(settings)
     key = name_of(settings)
     needs = [f"fields.{name}" for name in stage.fields_used()] if key != "parse" else []

@@ -13,7 +13,7 @@ Nothing else has to be touched: configuration, schema, reference and wiring come
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -39,9 +39,8 @@ class Work:
     wanted: Wanted
     indices: Mapping[str, int]
     level_used: bool
-    generation: int
-    now: float
-    release: bool
+    #: What stages keep of a Log between two segments, by their id.
+    carry: dict[int, Any]
     tallies: list[Tally] = field(default_factory=list)
 
 
@@ -50,12 +49,18 @@ class Stage(Protocol):
     One transform of a route; it keeps nothing between calls.
     """
 
-    def fields_used(self) -> Iterable[str]:
-        """Names of the fields that it looks at; only fields that somebody uses are extracted."""
-
     @property
     def uses_level(self) -> bool:
-        """Whether it looks at levels."""
+        """
+        Whether it looks at levels.
+        """
+
+    def fields_used(self) -> Iterable[str]:
+        """
+        Return the names of the fields that it looks at: only fields that somebody uses are extracted.
+        """
 
     def apply(self, work: Work) -> None:
-        """Change `work.columns`, or put others in their place."""
+        """
+        Change `work.columns`, before anybody else holds them.
+        """

@@ -4,22 +4,47 @@ The transforms of a route, ready to run; and in one Log, with what is open there
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from agent._fastfields import Wanted
-from agent.core.transform import Applied
+from agent import _fastcolumns
+from agent._fastcolumns import typed_column
+from agent._fastfields import Wanted, severities
+from agent.core import counters as metric
+from agent.core.cursor import StreamCursor
+from agent.core.transform import Applied, TypedRows
+from agent.transforms.multiline import MultilineSettings
 from agent.transforms.parse import ParseStage
 from agent.transforms.registry import kind_of
 from agent.transforms.stage import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
+    from agent._fastjoin import Joiner
     from agent._fastparse import Columns
     from agent.core.batch import Resource
     from agent.core.counters import Counters
     from agent.core.cursor import Cursor
     from agent.transforms.stage import Stage
+
+
+_TYPES = {
+    "string": _fastcolumns.TYPE_STRING,
+    "bigint": _fastcolumns.TYPE_BIGINT,
+    "double": _fastcolumns.TYPE_DOUBLE,
+    "boolean": _fastcolumns.TYPE_BOOLEAN,
+    "timestamp": _fastcolumns.TYPE_TIMESTAMP,
+}
+
+
+class SinkColumn(NamedTuple):
+    """
+    A field that the sink takes as a typed column.
+    """
+
+    name: str
+    type: str
+    field: str
 
 
 class Stages:
@@ -33,14 +58,22 @@ class Stages:
         *,
         route: str,
         counters: Counters,
-        sink_fields: Iterable[str] = (),
+        sink_columns: Sequence[SinkColumn] = (),
         sink_uses_level: bool = False,
     ) -> None:
         self.route = route
         self.counters = counters
-        self.stages: tuple[Stage, ...] = tuple(kind_of(item).stage(item) for item in settings)
+        #: It stands first, and is not a stage: it alone has a carry that holds cursors.
+        self.multiline = next(
+            (item for item in settings if isinstance(item, MultilineSettings)), None
+        )
+        self.stages: tuple[Stage, ...] = tuple(
+            kind_of(item).stage(item) for item in settings if item is not self.multiline
+        )
         self.level_used = sink_uses_level or any(stage.uses_level for stage in self.stages)
-        names = [*sink_fields]
+        self.sink_columns = tuple(sink_columns)
+        self.sink_uses_level = sink_uses_level
+        names = [item.field for item in sink_columns]
         for stage in self.stages:
             names += stage.fields_used()
             if self.level_used and isinstance(stage, ParseStage):
@@ -61,18 +94,21 @@ class StagesInLog:
     The transforms of one route in one Log: LogTransforms of core/transform.py.
     """
 
-    __slots__ = ("_route",)
+    __slots__ = ("_carry", "_joiner", "_route")
 
     def __init__(self, route: Stages) -> None:
         self._route = route
+        #: Only while a group is open: a quiet Log keeps nothing.
+        self._joiner: Joiner | None = None
+        self._carry: dict[int, Any] = {}
 
     @property
     def open_streams(self) -> int:
-        return 0
+        return 0 if self._joiner is None else self._joiner.open_streams
 
     @property
     def carry_bytes(self) -> int:
-        return 0
+        return 0 if self._joiner is None else self._joiner.carry_bytes
 
     def apply(
         self, columns: Columns, *, resource: Resource, generation: int, now: float, release: bool
@@ -81,6 +117,8 @@ class StagesInLog:
         Send *columns* through the stages.
         """
         route = self._route
+        if route.multiline is not None:
+            self._join(columns, route.multiline, generation=generation, now=now, release=release)
         work = Work(
             columns=columns,
             resource=resource,
@@ -89,19 +127,69 @@ class StagesInLog:
             wanted=route.wanted,
             indices=route.indices,
             level_used=route.level_used,
-            generation=generation,
-            now=now,
-            release=release,
+            carry=self._carry,
         )
         for stage in route.stages:
             if not work.columns.rows:
                 break
             stage.apply(work)
-        return Applied(work.columns, tuple(work.tallies))
+        typed = self._typed(work.columns) if route.sink_uses_level and work.columns.rows else None
+        return Applied(work.columns, tuple(work.tallies), typed)
+
+    def _typed(self, columns: Columns) -> TypedRows:
+        route = self._route
+        buffers = [severities(columns) or bytes(columns.rows)]
+        for item in route.sink_columns:
+            made = typed_column(columns, route.indices[item.field], _TYPES[item.type])
+            buffers += [made.valid, made.values]
+            if item.type == "string":
+                buffers.append(made.text)
+            if made.misfits:
+                route.counters.add(metric.MISFIT_VALUES, made.misfits, route.route, item.field)
+        names = (("level", "level"), *((item.name, item.type) for item in route.sink_columns))
+        return TypedRows(names, tuple(buffers))
+
+    def _join(
+        self,
+        columns: Columns,
+        settings: MultilineSettings,
+        *,
+        generation: int,
+        now: float,
+        release: bool,
+    ) -> None:
+        if self._joiner is None:
+            if not columns.rows:
+                return
+            self._joiner = settings.joiner()
+        found = self._joiner.join(columns, generation=generation, now=now, release=release)
+        route = self._route
+        if found.joined:
+            route.counters.add(metric.JOINED_ROWS, found.joined, route.route)
+        if found.split:
+            route.counters.add(metric.SPLIT_GROUPS, found.split, route.route)
+        if not self._joiner.open_streams:
+            self._joiner = None
 
     def cursor(self, cursor: Cursor) -> Cursor:
-        return cursor
+        """
+        Return *cursor* with the places at which open groups begin.
+        """
+        joiner = self._joiner
+        if joiner is None:
+            return cursor
+        open_streams = joiner.open_streams
+        other, out, err = (
+            StreamCursor(*joiner.place(stream)) if open_streams >> stream & 1 else place
+            for stream, place in enumerate(cursor)
+        )
+        return (other, out, err)
 
     def due(self, now: float) -> bool:
-        del now
-        return False
+        """
+        Whether a group is open for as long as it may be.
+        """
+        joiner, settings = self._joiner, self._route.multiline
+        if joiner is None or settings is None:
+            return False
+        return now - joiner.since >= settings.hold_max_s

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tests.e2e.world import World
+from tests.e2e.world import World, tailrace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,3 +53,131 @@ async def test_two_routes_split_the_rows(tmp_path: Path) -> None:
         assert await world.stop() == 0
         assert {text for _, _, text in world.events()} == set(loud)
         assert sorted(text for (text,) in world.columns("message")) == sorted(quiet)
+
+
+TRACE = [
+    "2026-11-22 19:00:02 ERROR order failed",
+    "com.acme.StockException: none left",
+    "\tat com.acme.Cart.total(Cart.java:41)",
+    "\tat com.acme.Main.main(Main.java:7)",
+    "Caused by: com.acme.db.TimeoutException: 5s",
+    "\t... 23 more",
+]
+
+
+async def test_a_trace_over_a_read_a_rotation_and_a_kill(tmp_path: Path, free_port: int) -> None:
+    """
+    A trace is one row, wherever its file or its reader ended; an open one is not lost, and not there twice.
+    """
+    async with World(tmp_path) as world:
+        for route in world.routes:
+            route["transforms"] = [{"multiline": "java", "hold_max_s": 60}]
+        world.settings["admin"]["listen"] = f"127.0.0.1:{free_port}"
+        pod = world.pod("web-1")
+        await world.start()
+        # Over a read: the agent sees the first half before there is a second.
+        for line in TRACE[:2]:
+            pod.write(line)
+        await world.read(2)
+        for line in TRACE[2:]:
+            pod.write(line)
+        pod.write("2026-11-22 19:00:03 INFO one")
+        await world.until(lambda: len(world.events()) == 1, "the first trace")
+        # Over a kill: what was open is read again.
+        again = [TRACE[0] + " again", *TRACE[1:]]
+        for line in again[:3]:
+            pod.write(line)
+        await world.until(lambda: len(world.events()) == 2, "the line before it")
+        await world.kill()
+        for line in again[3:4]:
+            pod.write(line)
+        # Over a rotation.
+        pod.rotate()
+        for line in again[4:]:
+            pod.write(line)
+        pod.write("2026-11-22 19:00:04 INFO two")
+        pod.write("2026-11-22 19:00:05 INFO three")
+        await world.start()
+        await world.until(lambda: len(world.events()) == 4, "the second trace and the next line")
+        assert await world.stop() == 0
+        expected = [
+            "\n".join(TRACE),
+            "2026-11-22 19:00:03 INFO one",
+            "\n".join(again),
+            "2026-11-22 19:00:04 INFO two",
+        ]
+        # The last line may be continued yet: its cursor is held, the next run delivers it.
+        pod.written.clear()
+        pod.expect(*expected)
+        world.assert_parquet_exact(pod)
+        world.assert_cloudwatch_complete(pod)
+
+
+async def test_columns_reach_parquet(tmp_path: Path) -> None:
+    """
+    Levels, promoted columns of every type, redaction, and the summary of a limit, in the objects.
+    """
+    async with World(tmp_path) as world:
+        world.only("archive")
+        world.routes[0]["transforms"] = [
+            {"parse": "json"},
+            {"redact": ["email"]},
+            {"limit": "container", "lines_per_s_max": 0.001, "burst_lines": 3},
+        ]
+        world.sink("archive")["columns"] = [
+            {"name": "user_name", "field": "user.name"},
+            {"name": "status", "type": "bigint"},
+            {"name": "seconds", "type": "double"},
+            {"name": "ok", "type": "boolean"},
+            {"name": "started", "type": "timestamp"},
+        ]
+        pod = world.pod("web-1")
+        record = {
+            "level": "WARN",
+            "user": {"name": "joe@x.io"},
+            "status": 503,
+            "seconds": 0.25,
+            "ok": True,
+        }
+        pod.write(json.dumps(record | {"started": "2026-11-22T19:00:01.5Z"}))
+        pod.write(json.dumps({"level": 30, "status": "many"}))
+        for _ in range(4):
+            pod.write("text")
+        await world.start()
+        await world.until_committed(str(pod.path))
+        assert await world.stop() == 0
+        names = ("level", "user_name", "status", "seconds", "ok", "started", "row_kind")
+        rows = world.columns(*names)
+        assert rows[0][:5] == ("WARN", "[redacted:email]", 503, 0.25, True)
+        assert rows[0][5].isoformat() == "2026-11-22T19:00:01.500000+00:00"
+        assert rows[1] == ("INFO", None, None, None, None, None, "line")
+        assert rows[2] == (None, None, None, None, None, None, "line")
+        assert rows[3] == ("WARN", None, None, None, None, None, "summary")
+        messages = [text for (text,) in world.columns("message")]
+        assert "joe@x.io" not in messages[0]
+        assert messages[3] == "tailrace: 3 lines dropped by limit: more than 0.001 a second"
+
+
+async def test_the_last_line_is_let_go(tmp_path: Path) -> None:
+    """
+    After hold_max_s while the agent follows, and at the end of the files in a replay.
+    """
+    async with World(tmp_path) as world:
+        world.only("cloudwatch")
+        world.routes[0]["transforms"] = [{"multiline": "auto", "hold_max_s": 0.3}]
+        pod = world.pod("web-1")
+        for line in TRACE:
+            pod.write(line)
+        pod.written.clear()
+        pod.expect("\n".join(TRACE))
+        await world.start()
+        await world.until(lambda: len(world.events()) == 1, "the trace")
+        await world.until_committed(str(pod.path))
+        assert await world.stop() == 0
+        world.assert_cloudwatch_exact(pod)
+        world.forget()
+        world.routes[0]["transforms"][0]["hold_max_s"] = 60
+        world.write_config()
+        done = await tailrace("replay", "-c", world.config_path, pod.path)
+        assert done.code == 0, done
+        world.assert_cloudwatch_exact(pod)

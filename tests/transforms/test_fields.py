@@ -15,6 +15,7 @@ from agent._fastfields import Mask, Wanted, keep, severity_of, take_levels, take
 from agent._fastobject import extract_json
 from agent.core import counters as metric
 from agent.core.counters import Counters
+from agent.transforms.stages import SinkColumn
 from tests.transforms.kit import applied, columns_of, messages, stages
 
 NAMES = (b"a", b"b", b"a.b", b"a.b.c", b"log.level", b"x")
@@ -97,7 +98,12 @@ def test_bad_json(line: bytes) -> None:
     if line.count(b"{") + line.count(b"[") < 1_000:
         check_extraction([line, b'{"a":"ok"}'])
     counters = Counters()
-    made = stages({"parse": "json"}, counters=counters, sink_fields=["a"], sink_uses_level=True)
+    made = stages(
+        {"parse": "json"},
+        counters=counters,
+        sink_columns=[SinkColumn("a", "string", "a")],
+        sink_uses_level=True,
+    )
     columns = applied(made, columns_of([line, b'{"a":"ok","level":"info"}']))
     assert messages(columns) == [line, b'{"a":"ok","level":"info"}']
     assert _fastfields.field(columns, 0)[1] == (_fastfields.FIELD_TEXT, b"ok")
