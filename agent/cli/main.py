@@ -40,6 +40,8 @@ MODULES = {
     "validate": "agent.cli.validate",
     "schema": "agent.cli.schema",
     "ddl": "agent.cli.ddl",
+    "explain": "agent.cli.explain",
+    "test": "agent.cli.cases",
     "status": "agent.cli.status",
     "losses": "agent.cli.losses",
 }
@@ -118,6 +120,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     _add_delivery(commands)
     _add_configuration(commands)
+    _add_trials(commands)
     _add_inspection(commands)
     _add_state(commands)
     return top
@@ -221,6 +224,31 @@ def _add_configuration(commands: argparse._SubParsersAction[_Parser]) -> None:
         default="",
         help="the prefix to make the table for, where the route's has variables",
     )
+
+
+def _add_trials(commands: argparse._SubParsersAction[_Parser]) -> None:
+    explain = _command(
+        commands,
+        "explain",
+        "show, stage by stage, what happens to a line",
+        "Reads nothing and sends nothing.  The line may be bare, or as the container runtime writes it.",
+        'tailrace explain -c tailrace.yaml --line \'{"level":"info"}\'',
+        "tailrace explain -c tailrace.yaml --route alerts --path /var/log/pods/a_b_c/d/0.log --line '…'",
+    )
+    _add_config(explain)
+    explain.add_argument(
+        "--line", metavar="LINE", action="append", required=True, help="line; may be given again"
+    )
+    explain.add_argument("--path", metavar="PATH", help="file that it is of")
+    explain.add_argument("--route", metavar="ROUTE", help="only this route")
+    cases = _command(
+        commands,
+        "test",
+        "run the cases that the configuration has for its routes",
+        "Each of `tests` has a route, lines, and the messages that are expected of them.  Exits 1 if one fails.",
+        "tailrace test -c tailrace.yaml",
+    )
+    _add_config(cases)
 
 
 def _add_inspection(commands: argparse._SubParsersAction[_Parser]) -> None:

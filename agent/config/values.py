@@ -110,6 +110,24 @@ class RouteConfig(RouteOptions):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CaseConfig:
+    """
+    A case for `tailrace test`: lines, and what a route's transforms make of them.
+    """
+
+    name: Annotated[str, Meta(description="What the case shows.")] = ""
+    route: Annotated[str, Meta(description="Name of the route.")]
+    path: Annotated[
+        str, Meta(description="File that the lines are of; empty: of some container.")
+    ] = ""
+    lines: Annotated[
+        tuple[str, ...],
+        Meta(min_length=1, description="Lines, bare or as they are in the file."),
+    ]
+    expect: Annotated[tuple[str, ...], Meta(description="Messages of the rows that are left.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """
     Everything that one agent runs with.
@@ -174,5 +192,9 @@ class Config:
     instance: InstanceSettings = field(default_factory=InstanceSettings)
     admin: AdminConfig = field(default_factory=AdminConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    tests: Annotated[
+        tuple[CaseConfig, ...],
+        Meta(description="Cases for `tailrace test`; an agent ignores them."),
+    ] = ()
     sources: tuple[SourceConfig, ...] = ()
     routes: tuple[RouteConfig, ...] = ()

@@ -26,6 +26,8 @@ COMMANDS = [
     "validate",
     "schema",
     "ddl",
+    "explain",
+    "test",
     "status",
     "losses",
     "state reset",

@@ -21,6 +21,8 @@ COMMANDS = (
     "validate",
     "schema",
     "ddl",
+    "explain",
+    "test",
     "status",
     "losses",
     "state reset",
