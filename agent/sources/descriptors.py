@@ -95,7 +95,12 @@ class Descriptors:
                 continue
             for generation in log.chain.generations:
                 place = generation.place
-                if place is not None and place.key == generation.key:
+                # Nearly all of them; by inode first, because this looks at every Log every second.
+                if (
+                    place is not None
+                    and place.inode == generation.inode
+                    and place.device == generation.device
+                ):
                     continue
                 opened = log.opened.get(generation.key)
                 if opened is None:
