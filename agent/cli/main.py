@@ -145,12 +145,20 @@ def _add_delivery(commands: argparse._SubParsersAction[_Parser]) -> None:
         "tailrace replay -c tailrace.yaml /var/log/old/*.log",
         "tailrace replay -c tailrace.yaml --report report.json --state /tmp/replay big.log",
         "tailrace replay -c tailrace.yaml --workers 8 --state /var/tmp/replay /archive",
+        "tailrace replay -c tailrace.yaml --route cloudwatch /var/lib/tailrace/dead-letters/cloudwatch",
     )
     _add_config(replay)
     replay.add_argument(
         "paths", nargs="+", metavar="PATH", help="file to read, or a directory: its **/*.log"
     )
     replay.add_argument("--report", metavar="FILE.json", help="write the report as JSON")
+    replay.add_argument(
+        "--route",
+        action="append",
+        default=[],
+        metavar="ROUTE",
+        help="only through this route; may be given again, not with --workers",
+    )
     replay.add_argument("--state", metavar="DIR", help="keep cursors in DIR and resume from them")
     replay.add_argument(
         "--workers",

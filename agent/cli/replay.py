@@ -9,12 +9,14 @@ import os
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
 import uvloop
 
 from agent.config.load import load
+from agent.core.errors import StopError, shown
 from agent.runtime.own_log import OwnLog
 from agent.runtime.replay import run_replay
 from agent.runtime.replay_plan import refuse_workers
@@ -22,8 +24,9 @@ from agent.runtime.replay_workers import Spec, run_workers
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
+    from agent.config.values import Config
     from agent.runtime.replay import Report
 
 _MIB = 1 << 20
@@ -37,7 +40,9 @@ def main(args: argparse.Namespace) -> int:
 
     Exit codes: 0 everything delivered, 1 something was rejected or lost, 66 no such file, 75 a worker was killed.
     """
-    config = load(args.config)
+    config = only_routes(load(args.config), args.route)
+    if args.route and args.workers > 1:
+        raise StopError("--route is for one worker: leave out --workers", exit_code=os.EX_USAGE)
     own_log = OwnLog(format="text", level="warning")
     with (
         _progress() as progress,
@@ -98,6 +103,26 @@ def share(args: argparse.Namespace) -> int:
 
 def _exit_code(report: Report) -> int:
     return int(any(route.rejected or route.lost for route in report.routes.values()))
+
+
+def only_routes(config: Config, names: Sequence[str]) -> Config:
+    """
+    Return *config* with the routes *names* only; all of them where none is named.
+    """
+    known = {route.name: route for route in config.routes}
+    for name in names:
+        if name not in known:
+            raise StopError(
+                f"no route is called {shown(name)}; there are {', '.join(known)}",
+                exit_code=os.EX_CONFIG,
+            )
+    routes = [route for route in config.routes if not names or route.name in names]
+    sources = {route.source for route in routes}
+    return replace(
+        config,
+        routes=tuple(routes),
+        sources=tuple(source for source in config.sources if source.name in sources),
+    )
 
 
 def _print(report: Report) -> None:

@@ -17,7 +17,9 @@ import msgspec
 from agent.cli.table import age_text, printable, size_text, table
 from agent.config import load
 from agent.core.cursor import resume_place
+from agent.runtime.dead_letters import DIRECTORY, list_letters
 from agent.runtime.lock import is_held, read_owner
+from agent.runtime.state_disk import OsStateDisk
 from agent.runtime.store_file import open_read_only
 from agent.runtime.store_losses import read_losses
 from agent.runtime.store_rows import read_generations, read_route
@@ -72,6 +74,16 @@ class RouteStatus(msgspec.Struct, frozen=True, kw_only=True):
     logs: list[LogStatus]
 
 
+class LettersStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Lines of one route that will never be delivered, and are kept.
+    """
+
+    route: str
+    files: int
+    bytes: int
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """
     The state directory.
@@ -81,6 +93,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     running: bool
     owner: str
     routes: list[RouteStatus]
+    dead_letters: list[LettersStatus]
 
 
 def main(args: argparse.Namespace) -> int:
@@ -119,7 +132,23 @@ def read_status(state_dir: str, now_ns: int) -> Status:
         running=running,
         owner=read_owner(state_dir) if running else "",
         routes=routes,
+        dead_letters=_dead_letters(state_dir),
     )
+
+
+def _dead_letters(state_dir: str) -> list[LettersStatus]:
+    root = os.path.join(os.path.abspath(state_dir), DIRECTORY)
+    try:
+        routes = sorted(os.listdir(root))
+    except OSError:
+        return []
+    found = []
+    for route in routes:
+        letters = list_letters(OsStateDisk(), os.path.join(root, route))
+        if letters:
+            size = sum(held for _, held in letters)
+            found.append(LettersStatus(route=route, files=len(letters), bytes=size))
+    return found
 
 
 def _routes(connection: sqlite3.Connection, now_ns: int) -> list[RouteStatus]:
@@ -235,6 +264,18 @@ def render(status: Status, logs_max: int) -> str:
     ]
     if lost:
         parts += ["\n", table(("route", "lost because", "bytes", "rows"), lost, right="23")]
+    if status.dead_letters:
+        kept = [
+            (
+                item.route,
+                item.files,
+                size_text(item.bytes),
+                f"tailrace replay --route {item.route} {status.state_dir}/{DIRECTORY}/{item.route}",
+            )
+            for item in status.dead_letters
+        ]
+        titles = ("dead letters of", "files", "bytes", "send them again, then delete them")
+        parts += ["\n", table(titles, kept, right="12")]
     for route in status.routes:
         logs = route.logs[: logs_max or None]
         if not logs:

@@ -151,6 +151,18 @@ class Config:
         int,
         Meta(ge=4 * MIB, description="Bytes in flight in the whole process; readers wait at it."),
     ] = 32 * MIB
+    dead_letter_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Bytes of dead letters: lines that are refused for ever, kept whole below state_dir. "
+            "When they are full no more is kept, and that is said; 0: none is kept.",
+        ),
+    ] = 64 * MIB
+    dead_letter_reasons: Annotated[
+        tuple[Literal["refused", "poison", "too_old", "too_new", "expired"], ...],
+        Meta(description="Reasons for which lines are kept as dead letters."),
+    ] = ("refused", "poison")
     commit_interval_s: Annotated[
         float, Meta(gt=0, le=60, description="Seconds between commits of a route's cursors.")
     ] = 1

@@ -131,6 +131,18 @@ LOST_BYTES = Metric(
     "tailrace_lost_bytes", "counter", "Bytes that were never read.", ("route", "reason")
 )
 LOSSES = Metric("tailrace_losses", "counter", "Loss records written.", ("route", "reason"))
+DEAD_LETTER_BYTES = Metric(
+    "tailrace_dead_letter_bytes",
+    "counter",
+    "Bytes of lines that were kept as dead letters.",
+    ("route", "reason"),
+)
+DEAD_LETTERS_DROPPED = Metric(
+    "tailrace_dead_letters_dropped",
+    "counter",
+    "Losses whose lines could not be kept as dead letters.",
+    ("route", "reason"),
+)
 ROUTE_RESTARTS = Metric(
     "tailrace_route_restarts", "counter", "Restarts of a route after an error.", ("route",)
 )

@@ -37,9 +37,9 @@ class Ledger:
         self._sequence = 0
         self._bytes = 0
 
-    def track(self, segment: Segment) -> None:
+    def track(self, segment: Segment, *, waits: bool = False) -> None:
         """
-        Claim the segment's bytes.
+        Claim the segment's bytes; one that *waits* has one row more to settle.
         """
         # Segments tile the chain.  A gap here would be a line that nobody acks, and the cursor
         # behind it would skip it.
@@ -52,7 +52,7 @@ class Ledger:
         assert segment.stop >= segment.start
         self._frontier = (segment.generation, segment.stop)
         segment.sequence = self._sequence
-        segment.rows_open = segment.rows
+        segment.rows_open = segment.rows + waits
         self._sequence += 1
         self._pending.append(segment)
         self._bytes += segment.stop - segment.start

@@ -2,13 +2,15 @@
 The last stage of a route: what became of rows settles the ledgers.
 
 Sinks report delivered or rejected rows; the ledgers move; losses wait here until the next checkpoint
-writes them in the same transaction as the cursors that pass them.
+writes them in the same transaction as the cursors that pass them.  A loss whose lines are to be kept as a
+dead letter is not settled before they are: no cursor passes it until then.
 
 No I/O and no clock.  It implements `Resolve` of sinks/protocol.py.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.core import counters as metric
@@ -17,9 +19,10 @@ from agent.core.cursor import cursor_at
 from agent.core.ledger import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
-    from agent.core.batch import Loss, Segment
+    from agent.core.batch import Loss, LossReason, Segment
     from agent.core.budget import Share
     from agent.core.counters import Counters
     from agent.core.cursor import Cursor
@@ -33,11 +36,17 @@ class Resolver:
 
     __slots__ = (
         *("_charge", "_counters", "_route", "_unresolved"),
-        *("delivered_bytes", "ledgers", "losses", "_passed"),
+        *("_passed", "delivered_bytes", "ledgers", "letter_reasons", "losses", "unkept"),
     )
 
     def __init__(
-        self, route: str, cursors: Mapping[str, Cursor], counters: Counters, share: Share
+        self,
+        route: str,
+        cursors: Mapping[str, Cursor],
+        counters: Counters,
+        share: Share,
+        *,
+        letter_reasons: AbstractSet[LossReason] = frozenset(),
     ) -> None:
         self._route = route
         self._counters = counters
@@ -46,6 +55,9 @@ class Resolver:
         self.losses: list[Loss] = []
         #: What is counted with the checkpoint that is under way.
         self._passed: list[Tally] = []
+        #: Losses for these reasons wait in `unkept` (with the segment and its rows) until their lines are kept.
+        self.letter_reasons = letter_reasons
+        self.unkept: list[tuple[Segment, int, Loss]] = []
         #: File bytes behind cursors that moved since the last checkpoint: what a crash would repeat.
         self.delivered_bytes = 0
         #: Segments that a ledger holds, and what they cost.
@@ -62,16 +74,14 @@ class Resolver:
                 cursor_at(segment.generation, segment.start)
             )
         before, count = ledger.unresolved_bytes, ledger.unresolved
-        ledger.track(segment)
+        loss = segment.loss
+        waits = loss is not None and loss.reason in self.letter_reasons
+        ledger.track(segment, waits=waits)
         self._hold(ledger.unresolved - count)
-        if segment.loss is not None:
-            self._record(segment.loss)
-            self._counters.add(
-                metric.LOST_BYTES,
-                segment.loss.stop - segment.loss.start,
-                self._route,
-                segment.loss.reason,
-            )
+        if loss is not None and waits:
+            self.unkept.append((segment, 0, loss))
+        elif loss is not None:
+            self._lost(loss)
         self.delivered_bytes += before + segment.stop - segment.start - ledger.unresolved_bytes
 
     def delivered(self, segment: Segment, rows: int) -> None:
@@ -85,9 +95,24 @@ class Resolver:
         """
         Settle *rows* rows that the destination refuses for ever.
         """
-        self._record(loss)
-        self._counters.add(metric.REJECTED_ROWS, rows, self._route, loss.reason)
-        self._settle(segment, rows)
+        if loss.reason in self.letter_reasons:
+            self.unkept.append((segment, rows, loss))
+        else:
+            self._rejected(segment, rows, loss)
+
+    def kept(self, where: Sequence[str]) -> None:
+        """
+        Settle the first losses of `unkept`: *where* says of each where its lines are, or why they are nowhere.
+        """
+        settled, self.unkept = self.unkept[: len(where)], self.unkept[len(where) :]
+        for (segment, rows, loss), text in zip(settled, where, strict=True):
+            detail = f"{text}; {loss.detail}" if loss.detail else text
+            known = replace(loss, detail=detail)
+            if segment.loss is loss:
+                self._lost(known)
+                self._settle(segment, 1)
+            else:
+                self._rejected(segment, rows, known)
 
     def dirty(self) -> dict[str, Cursor]:
         """
@@ -124,6 +149,15 @@ class Resolver:
         Return the file bytes that were read and are not resolved.
         """
         return sum(ledger.unresolved_bytes for ledger in self.ledgers.values())
+
+    def _rejected(self, segment: Segment, rows: int, loss: Loss) -> None:
+        self._record(loss)
+        self._counters.add(metric.REJECTED_ROWS, rows, self._route, loss.reason)
+        self._settle(segment, rows)
+
+    def _lost(self, loss: Loss) -> None:
+        self._record(loss)
+        self._counters.add(metric.LOST_BYTES, loss.stop - loss.start, self._route, loss.reason)
 
     def close(self) -> None:
         """

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from agent.core.budget import Budget
 from agent.core.counters import Counters
 from agent.core.select import Select
+from agent.runtime.dead_letters import DeadLetters
 from agent.runtime.held import HeldFiles
 from agent.runtime.metadata import learn_instance, open_kubernetes, refuse_blind_routes
 from agent.runtime.route import Route, RouteSettings
@@ -55,6 +56,13 @@ class Agent:
         self._rebooted = rebooted
         self.budget = Budget(
             config.memory_budget_bytes, tuple(route.name for route in config.routes)
+        )
+        self._letters = DeadLetters(
+            config.state_dir,
+            bytes_max=config.dead_letter_bytes_max,
+            reasons=config.dead_letter_reasons,
+            host=host,
+            counters=self.counters,
         )
         self.files: dict[str, Files] = {}
         self.supervisors: list[Supervisor] = []
@@ -219,6 +227,7 @@ class Agent:
                 make_gate=make_gate,
                 make_sink=make_sink,
                 begin=begin,
+                letters=self._letters,
                 prepare=prepare,
             )
 

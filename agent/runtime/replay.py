@@ -112,7 +112,8 @@ def settings_of(config: Config, paths: Sequence[str], state_dir: str) -> Config:
         )
         for source in config.sources
     )
-    return replace(config, sources=sources, state_dir=state_dir)
+    # What is refused again still is where it was read from.
+    return replace(config, sources=sources, state_dir=state_dir, dead_letter_bytes_max=0)
 
 
 async def run_replay(

@@ -19,8 +19,10 @@ from agent.core.checkpoint import Transaction
 from agent.core.errors import RetryError
 from agent.core.faults import point
 from agent.core.resolve import Resolver
+from agent.runtime.dead_letters import Letter
 from agent.runtime.host import GroupTasks
 from agent.sinks.sayings import Sayings
+from agent.sources.lines import Lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from agent.core.cursor import Cursor
     from agent.core.host import Host, Tasks
     from agent.core.transform import Begin
+    from agent.runtime.dead_letters import DeadLetters
     from agent.sinks.protocol import Resolve, Sink
     from agent.sources.files import Files
     from agent.sources.gate import Gate
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 #: How often a pump looks again whether a full sink has room.  A sink is full for minutes, not
 #: milliseconds: the destination is away.
 SINK_FULL_POLL_S = 0.25
+#: Bytes of dead letters that are in memory at once, but for the last one.
+LETTERS_BYTES_MAX = 1 << 20
 #: Seconds between commits while the reader waits for memory, where `commit_interval_s` is longer.
 SHORT_COMMIT_S = 1.0
 
@@ -72,6 +77,7 @@ class Route:
         make_gate: Callable[[], Gate],
         make_sink: Callable[[RouteState, Resolve, Tasks], Sink],
         begin: Begin | None = None,
+        letters: DeadLetters | None = None,
         prepare: Callable[[Reader], None] = lambda _reader: None,
     ) -> None:
         self.settings = settings
@@ -83,6 +89,8 @@ class Route:
         self._make_gate = make_gate
         self._make_sink = make_sink
         self._begin = begin
+        self._letters = letters
+        self._lines = Lines(files)
         self._prepare = prepare
         self._commit_wanted = asyncio.Event()
         self._draining = asyncio.Event()
@@ -100,7 +108,11 @@ class Route:
         """
         state = await self._store.load_route(self.settings.name, self.settings.sink_identity)
         resolver = self.resolver = Resolver(
-            self.settings.name, state.cursors, self._counters, self._share
+            self.settings.name,
+            state.cursors,
+            self._counters,
+            self._share,
+            letter_reasons=frozenset() if self._letters is None else self._letters.reasons,
         )
         reader = self.reader = self._files.reader(
             self.settings.name,
@@ -208,6 +220,7 @@ class Route:
         """
         Write one checkpoint, if there is anything to write.
         """
+        await self._keep_letters(resolver)
         sink_rows = await sink.confirm()
         # No await from here to the commit: the cursors must not run ahead of what confirm() made durable.
         cursors = resolver.dirty()
@@ -241,6 +254,27 @@ class Route:
         point("commit_after")
         self._counters.add(metric.COMMITS, 1, self.settings.name)
         self._committed(reader, sink, resolver, transaction)
+
+    async def _keep_letters(self, resolver: Resolver) -> None:
+        """
+        Keep the lines of what will never be delivered, before a cursor passes them.
+        """
+        while self._letters is not None and resolver.unkept:
+            letters: list[Letter] = []
+            size = 0
+            for _, _, loss in list(resolver.unkept):
+                try:
+                    lines = await self._lines.of(loss)
+                except OSError as error:
+                    letters.append(Letter(loss, None, str(error)))
+                else:
+                    letters.append(Letter(loss, lines))
+                    size += len(lines)
+                if size >= LETTERS_BYTES_MAX:
+                    break
+            where = await self._letters.keep(self.settings.name, letters)
+            point("letters_kept")
+            resolver.kept(where)
 
     def _committed(
         self, reader: Reader, sink: Sink, resolver: Resolver, transaction: Transaction
