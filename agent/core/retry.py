@@ -10,6 +10,10 @@ Pure decisions: the time and the random number are arguments, the waiting is the
 | slow: a person must act (credentials, permissions, a missing bucket) | about once a minute | unchanged |
 | conflict: another node creates the same thing | 0.2 s, 0.4 s … 5 s | unchanged |
 
+The schedule is that of one destination.  Where failure follows failure with no success between, it is the service
+that is down, and then all destinations together keep to one schedule of the class: a node with a thousand streams
+asks as rarely as one with a single stream, and when the answer is good again they go on with one request, then two.
+
 A delay d is drawn from [d/2, d), as the CloudWatch agent does, so that a fleet does not come back in step.
 Retrying never gives up unless a policy says so: what is retried is still in its file.
 """
@@ -120,7 +124,7 @@ class Limiter:
     Additive increase while the limit is the bottleneck, multiplicative decrease on throttling.
     """
 
-    __slots__ = ("_cut_at", "_limit", "_max", "in_flight", "stretch")
+    __slots__ = ("_cut_at", "_in_a_row", "_limit", "_max", "in_flight", "paused_until", "stretch")
 
     #: Requests that were in flight together fail together: they count as one sign.
     CUT_EVERY_S = 2.0
@@ -132,7 +136,10 @@ class Limiter:
         self._limit = float(start)
         self._max = maximum
         self._cut_at = float("-inf")
+        self._in_a_row = 0
         self.in_flight = 0
+        #: Nothing is started before this (monotonic).
+        self.paused_until = float("-inf")
         #: Factor on the linger: fewer, fuller requests under throttling.
         self.stretch = 1.0
 
@@ -167,15 +174,24 @@ class Limiter:
         """
         Note an answer while the request still counts as in flight.
         """
+        self._in_a_row = 0
+        self.paused_until = float("-inf")
         if self.in_flight >= self.limit:
             self._limit = min(self._max, self._limit + 1 / self._limit)
         self.stretch = max(1.0, self.stretch * self.STRETCH_DECAY)
 
-    def failed(self, failure: Failure, now: float) -> None:
+    def failed(self, failure: Failure, now: float, random: float) -> None:
         """
-        Note a failure at *now* (monotonic seconds).
+        Note a failure at *now* (monotonic seconds); *random* is in [0, 1).
         """
-        if failure in (Failure.SLOW, Failure.CONFLICT) or now - self._cut_at < self.CUT_EVERY_S:
+        if failure in (Failure.SLOW, Failure.CONFLICT):
+            return
+        if now >= self.paused_until:
+            # One failure is an accident of its request.
+            if self._in_a_row:
+                self.paused_until = now + (POLICIES[failure].delay_s(self._in_a_row, random) or 0.0)
+            self._in_a_row += 1
+        if now - self._cut_at < self.CUT_EVERY_S:
             return
         self._cut_at = now
         if failure is Failure.THROTTLED:

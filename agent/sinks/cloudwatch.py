@@ -226,7 +226,8 @@ class CloudWatchSink(Sink):
         Start what is due, while there is room.
         """
         now = self._clock.monotonic()
-        if self._closed or now < self._paused_until or not self._limiter.free:
+        paused_until = max(self._paused_until, self._limiter.paused_until)
+        if self._closed or now < paused_until or not self._limiter.free:
             return
         ready = [destination for destination in self._retrying if destination.ready_at <= now]
         for destination in ready[: self._limiter.free]:
@@ -378,7 +379,7 @@ class CloudWatchSink(Sink):
         )
         assert delay_s is not None, "what is still in its file is retried for ever"
         destination.ready_at = now + delay_s
-        self._limiter.failed(failure, now)
+        self._limiter.failed(failure, now, self._clock.random())
         self._counters.add(metric.RETRIES, 1, self._route, failure.value)
         if answer.action is Action.CREDENTIALS:
             self._paused_until = max(self._paused_until, destination.ready_at)

@@ -123,13 +123,17 @@ class Lines:
             raise FileNotFoundError(f"another file is at the place of {log.path_of(generation)}")
         log.format_of(generation, self._disk, self._files.settings.format)
         if not opened.compressed:
-            if generation.head and not log.has_head(opened.fd, generation, self._disk):
+            if generation.head and not log.fits(opened.fd, generation, self._disk):
                 raise FileNotFoundError(f"{log.path_of(generation)} was overwritten")
             return self._disk.pread(opened.fd, length, offset)
         chunk = Chunk(length)
-        read = await self._files.host.run_blocking(
-            GzipStream().read, self._disk, opened.fd, chunk, length, offset
-        )
+        log.reading += 1  # Nobody closes the descriptor meanwhile.
+        try:
+            read = await self._files.host.run_blocking(
+                GzipStream().read, self._disk, opened.fd, chunk, length, offset
+            )
+        finally:
+            log.reading -= 1
         return bytes(memoryview(chunk)[:read])
 
 

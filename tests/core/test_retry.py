@@ -76,13 +76,13 @@ def test_the_limit_grows_while_it_is_the_bottleneck_and_only_then():
 
 def test_throttling_halves_once_per_window_and_stretches_the_linger():
     limiter = Limiter(start=16, maximum=16)
-    limiter.failed(Failure.THROTTLED, 100.0)
-    limiter.failed(Failure.THROTTLED, 100.5)
+    limiter.failed(Failure.THROTTLED, 100.0, 0.5)
+    limiter.failed(Failure.THROTTLED, 100.5, 0.5)
     assert (limiter.limit, limiter.stretch) == (8, 2.0)
-    limiter.failed(Failure.THROTTLED, 103.0)
+    limiter.failed(Failure.THROTTLED, 103.0, 0.5)
     assert (limiter.limit, limiter.stretch) == (4, 4.0)
     for second in range(110, 200, 3):
-        limiter.failed(Failure.THROTTLED, float(second))
+        limiter.failed(Failure.THROTTLED, float(second), 0.5)
     assert (limiter.limit, limiter.stretch) == (1, Limiter.STRETCH_MAX)
     _saturate(limiter, 100)
     assert limiter.stretch == 1.0
@@ -90,14 +90,14 @@ def test_throttling_halves_once_per_window_and_stretches_the_linger():
 
 def test_an_outage_leaves_one_probe_and_does_not_stretch():
     limiter = Limiter(start=16, maximum=16)
-    limiter.failed(Failure.OUTAGE, 0.0)
+    limiter.failed(Failure.OUTAGE, 0.0, 0.5)
     assert (limiter.limit, limiter.stretch) == (1, 1.0)
 
 
 @pytest.mark.parametrize("failure", [Failure.SLOW, Failure.CONFLICT])
 def test_what_is_not_about_load_leaves_the_limit_alone(failure):
     limiter = Limiter(start=4, maximum=16)
-    limiter.failed(failure, 0.0)
+    limiter.failed(failure, 0.0, 0.5)
     assert limiter.limit == 4
 
 
@@ -114,8 +114,32 @@ def test_the_limiter_always_lets_somebody_through(steps):
             if step == "ok":
                 limiter.succeeded()
             else:
-                limiter.failed(step, now)
+                limiter.failed(step, now, 0.5)
             limiter.finished()
         assert 1 <= limiter.limit <= 8
         assert limiter.free or limiter.in_flight
         assert 1.0 <= limiter.stretch <= Limiter.STRETCH_MAX
+
+
+def test_a_service_that_is_down_is_asked_on_one_schedule():
+    """
+    One failure pauses nothing; failures in a row pause everything, longer and longer; an answer ends that.
+    """
+    limiter = Limiter(start=4, maximum=16)
+    limiter.failed(Failure.OUTAGE, 100.0, 0.0)
+    assert limiter.paused_until < 100.0
+    pauses = []
+    now = 100.0
+    for _ in range(9):
+        limiter.failed(Failure.OUTAGE, now, 0.0)
+        # What was under way says nothing new.
+        limiter.failed(Failure.OUTAGE, now, 0.0)
+        pauses.append(limiter.paused_until - now)
+        now = limiter.paused_until
+    assert pauses == [0.25, 0.5, 1, 2, 4, 8, 15, 15, 15]
+    limiter.succeeded()
+    assert limiter.paused_until < now
+    limiter.failed(Failure.OUTAGE, now, 0.0)
+    assert limiter.paused_until < now
+    limiter.failed(Failure.SLOW, now, 0.0)
+    assert limiter.paused_until < now, "what one destination may not do says nothing about others"
