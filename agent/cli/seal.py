@@ -5,8 +5,8 @@ pyarrow costs 38–75 MB for ever in the process that imports it, so the agent s
 
 - Reads the frames of the window in order, decompresses each once, and writes one Parquet file per
   partition (prefix, cluster, day and hour of the event time, UTC) below the spec's directory.
-- Within a row group, segments are ordered by namespace, pod, container, file and offset.  Rows keep the
-  order of their file.
+- Within a row group, segments are ordered by namespace, pod, container and file.  Rows keep the order of
+  their file.
 - Memory: at most `pending_bytes_max` of decoded rows wait for their row group, for at most
   PARTITIONS_OPEN_MAX partitions at a time; a window of more is read again for the next ones.
 - Writes the manifest last, by rename, when all files are durable.  Run again, it does the same again:
@@ -325,7 +325,7 @@ def _write_manifest(directory: Path, encoded: bytes) -> None:
     _DISK.sync_directory(str(directory))
 
 
-def _order(piece: Piece) -> tuple[str, str, str, str, int, int, int]:
+def _order(piece: Piece) -> tuple[str, str, str, str]:
     return piece.order
 
 

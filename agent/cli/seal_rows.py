@@ -94,13 +94,15 @@ class Piece(NamedTuple):
     nbytes: int
 
     @property
-    def order(self) -> tuple[str, str, str, str, int, int, int]:
+    def order(self) -> tuple[str, str, str, str]:
         """
-        The place of the piece in its row group.
+        The place of the piece in its row group; those of one file stay in the order of staging.
+
+        That is the order of their rows.  The order of their byte ranges is not: after a crash one stream is
+        read again from the start of an open row, in a segment that begins before rows of the other.
         """
-        resource, segment = self.resource, self.segment
-        place = (segment.generation, segment.start, segment.stop)
-        return (resource.namespace, resource.pod, resource.container, resource.path, *place)
+        resource = self.resource
+        return (resource.namespace, resource.pod, resource.container, resource.path)
 
 
 def pieces(

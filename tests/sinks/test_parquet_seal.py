@@ -158,19 +158,19 @@ def test_other_byte_ranges_have_other_keys(tmp_path: Path) -> None:
 
 def test_segments_are_ordered_and_rows_are_not(tmp_path: Path) -> None:
     """
-    By pod, file and offset within a row group; the rows of a segment stay as they were read.
+    By pod and file within a row group; the rows of a file stay as they were staged.
     """
     spec = spec_of(
         tmp_path,
         [
             segment(pod="b", file=2, start=0, times=[START_NS + 2, START_NS]),
-            segment(pod="a", file=1, start=2, times=[START_NS]),
+            segment(pod="a", file=1, start=2, times=[START_NS + 1, START_NS]),
         ],
-        [segment(pod="a", file=1, start=0, times=[START_NS + 1, START_NS])],
+        [segment(pod="a", file=1, start=0, times=[START_NS])],
     )
     manifest = seal.seal(spec)
     found = pq.read_table(tmp_path / "sealed" / manifest.objects[0].key, partitioning=None)
-    assert found.column("message").to_pylist() == ["a 1 0", "a 1 1", "a 1 2", "b 2 0", "b 2 1"]
+    assert found.column("message").to_pylist() == ["a 1 2", "a 1 3", "a 1 0", "b 2 0", "b 2 1"]
     assert found.column("time_ns").to_pylist()[:2] == [START_NS + 1, START_NS]
 
 
