@@ -106,6 +106,16 @@ soak: $(VENV)/built  ## MINUTES of churn and trouble: memory, descriptors and th
 slow: $(VENV)/built  ## long randomised runs too
 	TAILRACE_SLOW=1 $(PYTEST) -n auto --timeout 900
 
+# `make sim SEED=123` runs one seed again, with `ARGS=--trace` it says what happens; `make sim SEEDS=2000-3999`
+.PHONY: sim sim-mutants
+SEEDS ?= 0-1999
+TICKS ?= 30
+sim: $(VENV)/built  ## 2,000 simulated nodes with crashes, rotations and faults: nothing lost, nothing twice
+	$(PY) -m tests.sim --ticks $(TICKS) $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --jobs $$(nproc)) $(ARGS)
+
+sim-mutants: $(VENV)/built  ## whether the simulation finds bugs that are put in on purpose
+	$(PY) -m tests.sim --mutants --jobs $$(nproc)
+
 check: $(VENV)/built  ## lint, types, spelling, floors: all of them, even after one has failed
 	@$(MAKE) --keep-going check-lint check-format check-types check-stubs check-words check-tidy
 

@@ -283,8 +283,9 @@ class Chain:
         """
         Drop the generations that every route has passed.
         """
-        gone = [generation for generation in self.generations if generation.number < number]
-        self.generations = [item for item in self.generations if item.number >= number]
+        # A file that is left stays known: without a live one beside it, it would look new.
+        gone = [item for item in self.generations if item.number < number and not item.place]
+        self.generations = [g for g in self.generations if g.number >= number or g.place]
         self._passed = remembered(self._passed, gone)
 
     def _by_inode(self, sighting: Sighting, now: float) -> Generation | None:

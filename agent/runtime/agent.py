@@ -48,6 +48,7 @@ class Agent:
         store: Store,
         finite: bool = False,
         rebooted: bool = False,
+        aws: AwsOnce | None = None,
     ) -> None:
         self.config = config
         self.counters = Counters()
@@ -68,7 +69,7 @@ class Agent:
         self.supervisors: list[Supervisor] = []
         self._host = host
         self._store = store
-        self._aws = AwsOnce(host.clock)
+        self._aws = aws or AwsOnce(host.clock)
         #: Fills the gauges of the API server's watch.
         self.refresh: Callable[[], None] = lambda: None
         self._started = asyncio.Event()

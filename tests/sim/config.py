@@ -1,0 +1,73 @@
+"""
+The configuration of a run: small limits and short times, so that a run meets them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from agent.config.values import AdminConfig, Config, RouteConfig, SourceConfig
+from agent.runtime.kubernetes_config import KubernetesSettings
+from agent.sinks.blackhole import BlackholeSettings
+from agent.sinks.cloudwatch_settings import CloudWatchSettings
+from agent.sinks.parquet_settings import ParquetSettings
+from agent.sources.settings import FilesSettings
+from tests.sim.oracle import BLACKHOLE, CLOUDWATCH, PARQUET
+
+if TYPE_CHECKING:
+    from tests.sim.schedule import Plan
+
+STATE_DIR = "/var/lib/tailrace"
+LOGS_DIR = "/var/log"
+COMMIT_INTERVAL_S = 1.0
+BUDGET_BYTES = 4 << 20
+
+
+def config_of(plan: Plan) -> Config:
+    """
+    Return the configuration of a run.
+    """
+    sinks: dict[str, Any] = {
+        CLOUDWATCH: CloudWatchSettings(
+            region="eu-central-1",
+            group="/logs",
+            stream="{namespace|none}-{pod|none}-{container|none}",
+            format=plan.message_format,  # type: ignore[arg-type]
+            linger_s=1.0,
+            request_timeout_s=5.0,
+        ),
+        PARQUET: ParquetSettings(
+            url="s3://bucket-of-logs/p",
+            region="eu-central-1",
+            window_age_s=6.0,
+            frame_age_s=0.5,
+            frame_bytes=8192,
+            multipart_bytes_min=1500 if plan.multipart else 16 << 20,
+            part_bytes=700 if plan.multipart else 8 << 20,
+        ),
+        BLACKHOLE: BlackholeSettings(),
+    }
+    return Config(
+        cluster="c1",
+        node="n1",
+        state_dir=STATE_DIR,
+        memory_budget_bytes=BUDGET_BYTES,
+        commit_interval_s=COMMIT_INTERVAL_S,
+        kubernetes=KubernetesSettings(enabled=False),
+        admin=AdminConfig(listen=""),
+        sources=(
+            SourceConfig(
+                name="containers",
+                settings=FilesSettings(
+                    paths=(f"{LOGS_DIR}/pods/*/*/*.log", f"{LOGS_DIR}/app/*.log"),
+                    chunk_bytes=plan.chunk_bytes,
+                    piece_timeout_s=5.0,
+                    idle_after_s=3.0,
+                ),
+            ),
+        ),
+        routes=tuple(
+            RouteConfig(name=route, source="containers", type=sinks[route].type, sink=sinks[route])
+            for route in plan.routes
+        ),
+    )
