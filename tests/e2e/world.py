@@ -33,7 +33,7 @@ __all__ = ["IDENTITY", "World", "sample", "tailrace"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 #: A condition that the agent should reach is waited for this long, on a machine that may be busy.
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
 #: Neither the user's profile nor an instance's role is meant.
 NO_CREDENTIALS = {
@@ -148,7 +148,7 @@ class World(Arrivals):
             "node": "node-1",
             "state_dir": str(self.state),
             "commit_interval_s": 0.1,
-            "drain_timeout_s": 20,
+            "drain_timeout_s": 60,
             "lock_wait_s": 5,
             "admin": {"listen": ""},
             "log": {"format": "text", "level": "info"},
