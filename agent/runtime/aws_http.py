@@ -12,6 +12,8 @@ import os
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
@@ -65,6 +67,8 @@ class Http:
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
         self._contexts: dict[str, ssl.SSLContext] = {}
+        #: By (scheme, host): what the environment says.
+        self._proxies: dict[tuple[str, str], str | None] = {}
 
     async def close(self) -> None:
         """
@@ -91,7 +95,6 @@ class Http:
             connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX, keepalive_timeout=KEEPALIVE_S)
             self._session = aiohttp.ClientSession(
                 connector=connector,
-                trust_env=True,
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
@@ -107,7 +110,7 @@ class Http:
                     "accept-encoding": "identity",
                 },
                 data=data if len(body) else None,
-                proxy=settings.proxy or None,
+                proxy=settings.proxy or self._environment_proxy(url),
                 ssl=self._context(settings) if url.startswith("https") else True,
                 allow_redirects=False,
                 skip_auto_headers=("Content-Type",),
@@ -135,6 +138,19 @@ class Http:
             raise RetryError(
                 f"{where(url)}: {str(error) or type(error).__name__}", code="connection"
             ) from error
+
+    def _environment_proxy(self, url: str) -> str | None:
+        """
+        Return the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name for *url*.
+
+        Looked up once a host: aiohttp's `trust_env` does it for every request, and asks a .netrc too, both in
+        another thread.
+        """
+        parts = urlsplit(url)
+        key = (parts.scheme, parts.hostname or "")
+        if key not in self._proxies:
+            self._proxies[key] = None if proxy_bypass(key[1]) else getproxies().get(key[0])
+        return self._proxies[key]
 
     def _context(self, settings: AwsSettings) -> ssl.SSLContext:
         path = settings.ca_bundle or os.environ.get("AWS_CA_BUNDLE", "")

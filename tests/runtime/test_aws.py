@@ -193,6 +193,34 @@ async def test_requests_go_through_the_proxy(aws, server):
     assert request.headers["Host"] == "logs.test.invalid"
 
 
+@pytest.mark.parametrize("way", ["settings", "environment"])
+async def test_a_proxy_gets_the_name_and_password_of_its_url(aws, server, monkeypatch, way):
+    """
+    Whoever names it; the service's own signature is another header.
+    """
+    proxy = server.url.replace("http://", "http://me:secret@")
+    if way == "environment":
+        monkeypatch.setenv("http_proxy", proxy)
+    named = {"proxy": proxy} if way == "settings" else {}
+    client = aws.client("logs", settings("http://logs.test.invalid", **named))
+    assert (await client.request("POST", "/", body=b"x", timeout_s=5)).status == 200
+    (request,) = server.seen
+    assert request.headers["Host"] == "logs.test.invalid"
+    assert request.headers["Proxy-Authorization"] == "Basic bWU6c2VjcmV0"
+    assert request.headers["Authorization"].startswith("AWS4-HMAC-SHA256 ")
+
+
+async def test_no_proxy_where_the_environment_says_so(aws, server, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1,.test.invalid")
+    client = aws.client("logs", settings(server.url))
+    assert (await client.request("POST", "/", timeout_s=5)).status == 200
+    other = aws.client("logs", settings("http://logs.test.invalid"))
+    with pytest.raises(RetryError, match=r"logs\.test\.invalid") as caught:
+        await other.request("POST", "/", timeout_s=5)
+    assert "127.0.0.1:1" not in str(caught.value)
+
+
 async def test_a_role_is_assumed_with_the_external_id_and_only_once(aws, server, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", server.url)
 
