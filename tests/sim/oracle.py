@@ -325,7 +325,7 @@ class Oracle:
                 continue  # Rows that were refused share a record; what lies between them was taken.
             rejected = route == CLOUDWATCH and piece.refused and loss.reason in REJECTED
             known = piece.number in self.delivered[route]
-            if not (rejected or piece.may_be_lost or known):
+            if not (rejected or piece.may_be_lost or known or self._is_anew(piece)):
                 self.fail("P2", f"{named(piece)} is recorded as lost without a cause: {loss}")
             self.lost[route].add(piece.number)
             self.pending[route].pop(piece.number, None)
