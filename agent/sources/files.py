@@ -144,7 +144,7 @@ class Files:
         self.frozen = True
         for log in self.logs.values():
             log.chain.freeze()
-            self._notify(log)
+            self.notify(log)
 
     def reader(
         self,
@@ -298,7 +298,7 @@ class Files:
         if self.frozen:
             log.chain.freeze()
         self._activate(log)
-        self._notify(log)
+        self.notify(log)
 
     def _probes(self, key: str) -> list[Probe]:
         # Asked by the scan, in its thread: lists that were made are not changed.
@@ -320,7 +320,7 @@ class Files:
             if log.chain.seen is None and sees(self._blind, log.home):
                 log.chain.observe((), now=now, now_ns=0)
                 log.chain.settle(now)
-                self._notify(log)
+                self.notify(log)
 
     def _log(self, key: str) -> FollowedLog:
         self._lives += 1
@@ -357,7 +357,7 @@ class Files:
                 self._rescans.mark(log.home)
         if changed:
             self._activate(log)
-            self._notify(log)
+            self.notify(log)
         elif chain.settled and now - log.quiet_since >= self.settings.idle_after_s:
             self._rest(log)
 
@@ -379,14 +379,17 @@ class Files:
         clock = self.host.clock
         if log.poll(self.host.disk, now=clock.monotonic(), now_ns=clock.now_ns()):
             self._activate(log)
-            self._notify(log)
+            self.notify(log)
 
     def _activate(self, log: FollowedLog) -> None:
         log.quiet_since = self.host.clock.monotonic()
         log.watched = False
         self._active[log.key] = log
 
-    def _notify(self, log: FollowedLog) -> None:
+    def notify(self, log: FollowedLog) -> None:
+        """
+        Tell every reader that *log* changed.
+        """
         for reader in self._readers.values():
             reader.notify(log)
         self._drop_if_over(log)

@@ -165,6 +165,8 @@ class Turn:
             clock = self._host.clock
             follow.log.grew(generation, size, self._host.disk, now=clock.monotonic())
             follow.log.mark(clock.now_ns())
+            # The tick sees nothing new any more: the other routes would wait for the next growth.
+            self._files.notify(follow.log)
         return bool(generation.head)
 
     def _still_partial(
@@ -323,6 +325,7 @@ class Turn:
                     follow.log.grew(
                         generation, size, self._host.disk, now=self._host.clock.monotonic()
                     )
+                    self._files.notify(follow.log)
                     return
         following = chain.after(follow.number)
         assert following is not None

@@ -177,3 +177,11 @@ def test_rows_of_one_stream_keep_their_order_in_a_row_group_across_a_crash() -> 
         (5.5, "write", (0, 20, "pieces")),
         routes=("s3", "bh"),
     )
+
+
+def test_growth_that_one_route_sees_first_is_told_to_the_others() -> None:
+    """
+    The reader of one route looked at the file before the tick did, and the other waited for the next line.
+    """
+    broken = World(plan_of(967)).run()
+    assert broken is None, broken

@@ -249,12 +249,18 @@ class Log:
     def _write_late(self, inode: Inode) -> None:
         # A runtime's copier flushes a last line into the file that it still holds.
         if self._late is inode and inode.names and not self._unfinished:
-            self._append(inode, 1, "plain")
+            self._append_alone(inode)
 
     def _write_unlinked(self, inode: Inode) -> None:
         # The writer of a file that was deleted has not noticed it yet.
         if inode.held and not inode.names and not self._unfinished:
-            self._append(inode, 1, "plain")
+            self._append_alone(inode)
+
+    def _append_alone(self, inode: Inode) -> None:
+        # What is open in the live file stays open.
+        before = dict(self.open_piece)
+        self._append(inode, 1, "plain")
+        self.open_piece = before
 
     def _dated(self) -> str:
         self._rotations += 1
