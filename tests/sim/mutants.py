@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
 from agent.core.cursor import cursor_at
+from agent.core.errors import RetryError
 from agent.core.ledger import Ledger
 from agent.sinks import cloudwatch_requests, parquet_recovery
 from agent.sinks.parquet import ParquetSink
 from agent.sinks.parquet_s3 import S3Store
 from agent.sinks.parquet_staging import StagingFile
-from agent.sinks.parquet_windows import SealedWindows
 from agent.sources import follow as follow_module
 from agent.sources import reader as reader_module
 from agent.sources.follow import Follow
@@ -63,11 +63,12 @@ def commit_before_ack() -> Iterator[None]:
     """A segment counts as resolved when it is read."""
     track = Ledger.track
 
-    def early(self: Ledger, segment: Any) -> None:
-        track(self, segment)
+    def early(self: Ledger, segment: Any, *args: Any, **options: Any) -> Any:
+        tracked = track(self, segment, *args, **options)
         rows, segment.rows_open = segment.rows_open, 0
         self._advance()
         segment.rows_open = rows
+        return tracked
 
     with _patched((Ledger, "track", early)):
         yield
@@ -206,13 +207,17 @@ def put_without_condition() -> Iterator[None]:
 
 
 @_mutant
-def manifest_not_recorded() -> Iterator[None]:
-    """Uploads begin before the store knows the objects of a window."""
+def upload_error_swallowed() -> Iterator[None]:
+    """An upload that failed counts as done."""
+    put = S3Store.put
 
-    async def forgotten(self: SealedWindows, **_changes: Any) -> None:
-        return
+    async def hopeful(self: S3Store, upload: Any) -> bool:
+        try:
+            return await put(self, upload)
+        except RetryError:
+            return True
 
-    with _patched((SealedWindows, "_record", forgotten)):
+    with _patched((S3Store, "put", hopeful)):
         yield
 
 
