@@ -1,5 +1,5 @@
 """
-Extracted fields to typed column buffers.  `_reference_columns.py` is the specification.
+Extracted fields to typed column buffers.  `tests/transforms/test_columns.py` has the same in plain Python.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize

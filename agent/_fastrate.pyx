@@ -1,5 +1,5 @@
 """
-Fewer rows: a part of them, or so many a second.  `_reference_rate.py` is the specification.
+Fewer rows: a part of them, or so many a second.  `tests/transforms/test_rates.py` has the same in plain Python.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
