@@ -33,6 +33,9 @@ TCP_LISTEN = "0A"
 #: 3.11.7.  The agent runs on uvloop, whose TLS is its own.
 ASYNCIO_TLS_SOUND = (3, 11, 7)
 
+#: Folders whose tests start the agent as a process.
+OF_PROCESS = (("tests", "e2e"), ("tests", "edge"))
+
 
 def _debug_loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
@@ -46,12 +49,17 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 }
 
 
-def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+def pytest_asyncio_loop_factories(
+    item: pytest.Item,
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """
-    The loops that every async test runs on.
+    The loops that an async test runs on: all that were asked for.
+
+    Of a test of the agent as a process the first one: the loop is the test's own, and the agent has its uvloop.
     """
     names = os.environ.get("TAILRACE_TEST_LOOPS", "uvloop").split(",")
-    return {name: LOOPS[name] for name in names}
+    of_process = item.path.relative_to(REPOSITORY).parts[:2] in OF_PROCESS
+    return {name: LOOPS[name] for name in (names[:1] if of_process else names)}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
