@@ -142,7 +142,7 @@ def test_all_problems_at_once() -> None:
         "routes[3].name: is missing, expected a name of letters, digits, `.`, `_` and `-`, at most 63, e.g. archive",
         'routes[3].sink: got "blackhole", expected a mapping with type, one of cloudwatch, parquet, blackhole, probe',
         'routes[4]: got "r", expected a mapping with name and sink',
-        "routes[5].extra: unknown key: expected one of name, source, sink, select, on_missing_metadata",
+        "routes[5].extra: unknown key: expected one of name, source, sink, transforms, select, on_missing_metadata",
         "routes[6].sink: is missing, expected a mapping with type, one of cloudwatch, parquet, blackhole, probe",
         'routes[1].name: "r" is the name of routes[0] as well: give each its own',
     ]

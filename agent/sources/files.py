@@ -295,6 +295,7 @@ class Files:
         now = clock.monotonic()
         log.observe(family, self.host.disk, now=now, now_ns=clock.now_ns())
         log.chain.settle(now)
+        log.close_passed(self.host.disk)
         if self.frozen:
             log.chain.freeze()
         self._activate(log)

@@ -313,6 +313,16 @@ class FollowedLog:
         if self.floor == NOTHING_WANTED:
             self.close_all(disk)
 
+    def close_passed(self, disk: Disk) -> None:
+        """
+        Close copies, compressed since, of what every route has committed: a scan opened them to see what they are.
+        """
+        floor = self.floor
+        for generation in self.chain.generations:
+            opened = self.opened.get(generation.key)
+            if opened and opened.compressed and floor >= (generation.number, generation.size):
+                self.close(generation, disk)
+
     def let_go(self, disk: Disk) -> list[tuple[Generation, int]]:
         """
         Close what every route has committed, and forget generations before all floors.
@@ -331,6 +341,7 @@ class FollowedLog:
                 if size > generation.size:
                     late.append((generation, size))
             self.close(generation, disk)
+        self.close_passed(disk)
         self.chain.forget_below(floor[0])
         self._close_strays(disk)
         return late

