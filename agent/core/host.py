@@ -213,7 +213,7 @@ class Host(Protocol):
         """Write one of Tailrace's own log lines; rate-limited per *event* (snake_case, stable)."""
 
     async def run_blocking(self, function: Callable[..., T], *args: Any) -> T:
-        """Run *function* in the executor."""
+        """Run *function* in the executor; a call that is cancelled ends when the function has."""
 
     async def run_child(self, arguments: Sequence[str], *, name: str) -> tuple[int, str]:
         """Run `tailrace ARGUMENTS` as a child process; return (exit code, last lines of its stderr)."""

@@ -12,7 +12,7 @@ import os
 import random
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import agent
@@ -72,7 +72,7 @@ class SystemHost:
         """
         Run *function* in the executor.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
+        return await run_to_its_end(self._executor, function, *args)
 
     async def run_child(self, arguments: Sequence[str], *, name: str) -> tuple[int, str]:
         """
@@ -107,6 +107,23 @@ class SystemHost:
         """
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._inotify.close()
+
+
+async def run_to_its_end(executor: Executor, function: Callable[..., T], *args: Any) -> T:
+    """
+    Run *function* in *executor*.
+
+    A call that is cancelled ends when the function has, if that has begun: a thread that still writes
+    a file must not meet the route's next run, which writes the same one.
+    """
+    work = executor.submit(function, *args)
+    future = asyncio.wrap_future(work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        if not work.cancel():
+            await asyncio.wait((future,))
+        raise
 
 
 class GroupTasks:

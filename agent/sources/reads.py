@@ -83,7 +83,7 @@ class Reads:
     ) -> int:
         disk = self._host.disk
         if opened.compressed:
-            # A cancelled read goes on in its thread: it must not share a stream with the next one.
+            # Whatever ends this read early leaves a stream that stands nobody knows where.
             stream, follow.stream = follow.stream or GzipStream(), None
             read = await self._host.run_blocking(
                 stream.read, disk, opened.fd, chunk, length, offset

@@ -167,9 +167,13 @@ class SimHost:
         self.check()
         loop = self.world.loop
         done: asyncio.Future[T] = loop.create_future()
-        # As in an executor: a call that was begun goes on, whoever waits for it or not any more.
         loop.call_later(self._random.random() * 0.002, self._call, done, function, args)
-        return await done
+        try:
+            return await asyncio.shield(done)
+        except asyncio.CancelledError:
+            if not done.done():
+                await asyncio.wait((done,))
+            raise
 
     def _call(self, done: asyncio.Future[Any], function: Callable[..., Any], args: Any) -> None:
         if not self.alive:

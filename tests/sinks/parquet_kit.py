@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from agent.core.counters import Counters
 from agent.core.cursor import cursor_at
 from agent.core.generations import Generation
 from agent.runtime.aws import Aws
+from agent.runtime.host import run_to_its_end
 from agent.runtime.state_disk import OsStateDisk
 from agent.sinks.parquet import ParquetSink
 from agent.sinks.parquet_settings import ParquetSettings
@@ -48,6 +50,7 @@ GENERATION = Generation(
 START_NS = 1_795_341_595 * 10**9
 ROW_BYTES = 100
 ROWS = 200
+_EXECUTOR = ThreadPoolExecutor(4)
 
 
 class Crash(Exception):  # noqa: N818 - not an error of the product
@@ -98,7 +101,7 @@ class TestHost:
         self.told.append((event, text))
 
     async def run_blocking(self, function: Callable[..., Any], *args: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(None, function, *args)
+        return await run_to_its_end(_EXECUTOR, function, *args)
 
     async def run_child(self, arguments: Sequence[str], *, name: str) -> tuple[int, str]:
         self.children += 1

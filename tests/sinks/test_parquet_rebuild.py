@@ -4,7 +4,6 @@ The store is lost and staging is not: what was confirmed is uploaded, once, and 
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 from copy import deepcopy
@@ -34,7 +33,6 @@ from tests.sinks.parquet_kit import (
 from tests.sinks.test_parquet_crash import POINTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from agent.core.checkpoint import Transaction
@@ -93,23 +91,13 @@ async def crash(kit: Kit, point: str, nth: int, rows: int = ROWS) -> None:
             faults.hook = before
             raise Crash(point)
 
-    under_way: list[asyncio.Future[Any]] = []
-
-    async def run_blocking(function: Callable[..., Any], *args: Any) -> Any:
-        under_way.append(asyncio.get_running_loop().run_in_executor(None, function, *args))
-        return await asyncio.shield(under_way[-1])
-
     faults.hook = hook
-    kit.host.run_blocking = run_blocking  # type: ignore[method-assign]
     try:
         with pytest.raises(BaseExceptionGroup) as caught:
             await kit.run(rows)
     finally:
         faults.hook = before
-        del kit.host.run_blocking
     assert caught.group_contains(Crash)
-    # A killed process writes nothing more; its threads would.
-    await asyncio.gather(*under_way, return_exceptions=True)
 
 
 async def lost(kit: Kit, *, backup: bool, times: int = 1) -> None:
