@@ -206,9 +206,11 @@ class Generation:
     def note_tail(self, before: bytes | memoryview, offset: int) -> None:
         """
         Remember the bytes that end at *offset*, where its first line does not tell it from others.
+
+        Not before that line is complete: until then nothing is read, and the file may be cut unnoticed.
         """
         tail = self.tail
-        if not self.stamped and (offset, len(before)) > (tail.offset, tail.length):
+        if self.head and not self.stamped and (offset, len(before)) > (tail.offset, tail.length):
             self.tail = tail_of(bytes(before[-TAIL_BYTES_MAX:]), offset)
 
     def row(self, log: str) -> GenerationRow:

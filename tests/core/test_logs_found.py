@@ -4,6 +4,8 @@ What the state machine of a Log's generations found, by name.
 
 from __future__ import annotations
 
+from agent.core.generations import Generation
+from agent.core.identity import NO_TAIL
 from tests.core.test_logs_machine import Machine
 
 
@@ -66,3 +68,15 @@ def test_nothing_is_decided_before_the_first_look() -> None:
         pass
     assert bytes(machine.delivered) == b"".join(machine.written)
     machine.teardown()
+
+
+def test_a_file_without_a_whole_line_is_not_remembered_by_its_end() -> None:
+    """
+    It can be cut and written anew between two looks, and nothing of it was read.
+    """
+    generation = Generation(number=0)
+    generation.note_tail(b"torn", 4)
+    assert generation.tail == NO_TAIL
+    generation.head = b"h" * 16
+    generation.note_tail(b"whole\n", 6)
+    assert generation.tail.offset == 6

@@ -266,7 +266,7 @@ class Oracle:
         A request is in the order of time, and a line that is late in its file is later than the first ones of
         the next file.
         """
-        if self._clock_moved:
+        if self._clock_moved or piece.cut:
             return
         key = (where, piece.content.log.path, piece.stream)
         place = (piece.content.number, piece.start)

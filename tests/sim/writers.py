@@ -53,6 +53,8 @@ class Piece:
     refused: bool = False
     #: A power loss took a part of its file's first line: to anybody it is another file now.
     torn: bool = False
+    #: A power loss took its end: what is left is another line, which the service may take after all.
+    cut: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -378,6 +380,7 @@ class Log:
             head = content.pieces[0].stop if content.pieces else 0
             for piece in content.pieces:
                 piece.torn = size < min(head, HEAD_BYTES_MAX)
+                piece.cut |= piece.start < size < piece.stop
                 if piece.stop > size:
                     piece.excused = piece.may_be_lost = True
             content.size = min(content.size, size)
