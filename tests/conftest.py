@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import sys
 import time
 from pathlib import Path
@@ -20,6 +19,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import uvloop
+
+from tests.fakes.ports import unused_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -84,10 +85,7 @@ def free_port() -> int:
     """
     A TCP port on loopback that was free a moment ago.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return unused_port()
 
 
 @pytest.fixture(scope="session")

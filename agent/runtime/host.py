@@ -13,6 +13,7 @@ import random
 import sys
 import time
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import agent
@@ -121,8 +122,10 @@ async def run_to_its_end(executor: Executor, function: Callable[..., T], *args: 
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
-        if not work.cancel():
-            await asyncio.wait((future,))
+        # However often it is cancelled meanwhile: by its group, and by whoever started its task.
+        while not work.cancel() and not future.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait((future,))
         raise
 
 

@@ -17,7 +17,6 @@ import json
 import random
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -31,6 +30,7 @@ from tests.e2e.world import REPOSITORY, World
 from tests.edge import landed, storms
 from tests.edge.check import Checker, Spans, Verdict
 from tests.edge.journal import Journal, names_in
+from tests.fakes.ports import unused_port
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -77,9 +77,7 @@ class Ordeal:
         world = self.world
         if not forget:
             self.note_taken()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            world.settings["admin"]["listen"] = f"127.0.0.1:{probe.getsockname()[1]}"
+        world.settings["admin"]["listen"] = f"127.0.0.1:{unused_port()}"
         world.source["paths"] = [
             f"{world.directory}/pods/*/*/*.log",
             f"{world.directory}/apps/*/*.log",

@@ -28,9 +28,10 @@ async def test_a_cancelled_call_ends_when_its_function_has() -> None:
     with ThreadPoolExecutor(1) as executor:
         call = asyncio.create_task(run_to_its_end(executor, write))
         await asyncio.to_thread(began.wait, 10)
-        call.cancel()
-        await asyncio.sleep(0.02)
-        assert not call.done()
+        for _ in range(2):
+            call.cancel()
+            await asyncio.sleep(0.02)
+            assert not call.done()
         go_on.set()
         with pytest.raises(asyncio.CancelledError):
             await call

@@ -9,6 +9,7 @@ dead host.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.runtime.sinks import AwsOnce
@@ -171,8 +172,9 @@ class SimHost:
         try:
             return await asyncio.shield(done)
         except asyncio.CancelledError:
-            if not done.done():
-                await asyncio.wait((done,))
+            while not done.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait((done,))
             raise
 
     def _call(self, done: asyncio.Future[Any], function: Callable[..., Any], args: Any) -> None:
