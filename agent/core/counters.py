@@ -188,6 +188,15 @@ STAGED_BYTES = Metric(
 SEALED_BYTES = Metric(
     "tailrace_sealed_bytes", "gauge", "Bytes of Parquet files that are not confirmed.", ("route",)
 )
+SPOOL_BYTES = Metric(
+    "tailrace_spool_bytes",
+    "gauge",
+    "Bytes in the spool of a source that reads no files: what waits for the slowest route.",
+    ("source",),
+)
+SPOOL_FILES = Metric(
+    "tailrace_spool_files", "gauge", "Files in the spool of a source.", ("source",)
+)
 KUBERNETES_REQUESTS = Metric(
     "tailrace_kubernetes_requests",
     "counter",

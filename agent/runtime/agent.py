@@ -13,6 +13,7 @@ from agent.core.select import Select
 from agent.runtime.dead_letters import DeadLetters
 from agent.runtime.held import HeldFiles
 from agent.runtime.metadata import learn_instance, open_kubernetes, refuse_blind_routes
+from agent.runtime.producers import World, producers_of
 from agent.runtime.route import Route, RouteSettings
 from agent.runtime.sinks import AwsOnce, sink_identity, sink_maker
 from agent.runtime.supervisor import Supervisor
@@ -20,6 +21,7 @@ from agent.runtime.transforms import begin_transforms
 from agent.sources.files import Files
 from agent.sources.gate import Gate
 from agent.sources.resources import Resources
+from agent.sources.spooled import settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -104,6 +106,7 @@ class Agent:
             )
             keep = self._keep(held.run, "the check of deleted files")
             upkeep.append(group.create_task(keep, name="held"))
+            upkeep += self._start_producers(group)
             resources = [files.resources for files in self.files.values()]
             learn = learn_instance(self.config, kubernetes, resources)
             upkeep.append(group.create_task(learn, name="instance"))
@@ -117,10 +120,19 @@ class Agent:
                 task.cancel()
         await self._aws.close()
 
+    def _start_producers(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        if self.finite:
+            return []
+        world = World(config=self.config, host=self._host, counters=self.counters, aws=self._aws)
+        return [
+            group.create_task(self._keep(run, what), name=what.replace(" ", "."))
+            for what, run in producers_of(self.files, world)
+        ]
+
     def _open_files(self, kubernetes: Kubernetes | None, rows: list[GenerationRow]) -> None:
         for source in self.config.sources:
             self.files[source.name] = Files(
-                source.settings,
+                settings_of(source.settings, state_dir=self.config.state_dir, source=source.name),
                 host=self._host,
                 counters=self.counters,
                 resources=Resources(

@@ -29,6 +29,7 @@ from agent.runtime.lock import StateLock
 from agent.runtime.process import boot_id, raise_open_files_max
 from agent.runtime.rebuild import rebuild_staging
 from agent.runtime.store import SqliteStore
+from agent.sources.spooled import settings_of as followed_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -102,7 +103,7 @@ def settings_of(config: Config, paths: Sequence[str], state_dir: str) -> Config:
         replace(
             source,
             settings=replace(
-                source.settings,
+                followed_with(source.settings, state_dir=state_dir, source=source.name),
                 paths=tuple(patterns),
                 exclude=(),
                 start="beginning",

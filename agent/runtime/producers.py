@@ -1,0 +1,79 @@
+"""
+Sources that read no files: their spools, what fills them, and what is deleted behind the routes.
+
+A producer is a function `produce(source, spool, world)` in a module of its own, which is imported where a source of
+its type is configured.  It runs until it is cancelled.  After an error it is started again; it opens its spool first,
+which tells it how far it was.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from agent.runtime.spool import Spool, passed_by_all
+from agent.sources.spooled import SpoolSettings, spool_directory, spool_log
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from agent.config.values import Config, SourceConfig
+    from agent.core.counters import Counters
+    from agent.core.host import Host
+    from agent.runtime.sinks import AwsOnce
+    from agent.sources.files import Files
+
+    Produce = Callable[[SourceConfig, Spool, "World"], Awaitable[None]]
+
+#: Where the function `produce` of a type of source is.
+PRODUCERS: dict[str, str] = {}
+#: A batch waits this long for its deletion: about as long as between two checkpoints.
+PRUNE_INTERVAL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """
+    What a producer may use.
+    """
+
+    config: Config
+    host: Host
+    counters: Counters
+    aws: AwsOnce
+
+
+def producers_of(
+    files: Mapping[str, Files], world: World
+) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+    """
+    Return (what, run) for everything that fills the spools of the configured sources, or empties them.
+
+    Without a route nobody would ever read what is fetched, so nothing is.
+    """
+    config = world.config
+    read = {route.source for route in config.routes}
+    found: list[tuple[str, Callable[[], Awaitable[None]]]] = []
+    for source in config.sources:
+        if not isinstance(source.settings, SpoolSettings) or source.name not in read:
+            continue
+        spool = Spool(
+            spool_directory(config.state_dir, source.name),
+            source=source.name,
+            bytes_max=source.settings.spool_bytes_max,
+            host=world.host,
+            counters=world.counters,
+        )
+        produce: Produce = importlib.import_module(PRODUCERS[source.type]).produce
+        found.append((f"source {source.name}", partial(produce, source, spool, world)))
+        found.append((f"spool {source.name}", partial(_prune, spool, files[source.name], world)))
+    return found
+
+
+async def _prune(spool: Spool, files: Files, world: World) -> None:
+    key = spool_log(spool.directory)
+    while True:
+        await world.host.clock.sleep(PRUNE_INTERVAL_S)
+        await spool.prune(passed_by_all(files.logs.get(key)))

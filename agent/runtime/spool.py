@@ -1,0 +1,245 @@
+"""
+A spool on disk: batches of records, and how far their producer is, in one step.
+
+What a producer may rely on:
+
+- `append` makes a batch and the position behind it durable together: after a crash at any point there is
+  either neither or both, and `open` returns the position that belongs to the records that are there;
+- routes see whole batches alone, so no line of it is ever torn, cut or taken back;
+- a batch is deleted when every route that reads the source has committed it.  The newest one stays.
+
+How: the batch is written to `NUMBER.tmp` and synced; then `position`, which names that number, takes the place of the
+one before, and the directory is synced: from here on the batch counts.  Then it gets its name in the Log.
+A start gives a batch that counts its name, and deletes one that does not.
+
+    position = one line of JSON {"version":1,"number":42,"bytes":17}, then as many bytes of the producer's
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import orjson
+
+from agent.core import counters as metric
+from agent.core.errors import StopError
+from agent.sinks.parquet_staging import make_directories, write_all
+from agent.sources.spooled import (
+    POSITION_NAME,
+    batch_name,
+    batch_number,
+    being_written,
+    number_being_written,
+)
+
+if TYPE_CHECKING:
+    from agent.core.counters import Counters
+    from agent.core.host import Host
+    from agent.sources.followed import FollowedLog
+
+VERSION = 1
+#: A chain of generations is looked at with every scan; a producer that waits makes larger batches.
+FILES_MAX = 256
+#: Above this many files a producer takes its time.
+FILES_EASY = 16
+STRETCH_MAX = 10.0
+
+
+class Spool:
+    """
+    The spool of one source; one producer writes it.
+    """
+
+    def __init__(
+        self, directory: str, *, source: str, bytes_max: int, host: Host, counters: Counters
+    ) -> None:
+        self.directory = directory
+        self.source = source
+        self._bytes_max = bytes_max
+        self._host = host
+        self._disk = host.state_disk
+        self._counters = counters
+        #: Bytes of every batch that is there, by number.
+        self._files: dict[int, int] = {}
+        self._number = 0
+        self._opened = False
+
+    @property
+    def has_room(self) -> bool:
+        """
+        Whether another batch may be appended: it is full until the slowest route has caught up.
+        """
+        return self.bytes_held < self._bytes_max and len(self._files) < FILES_MAX
+
+    @property
+    def bytes_held(self) -> int:
+        """
+        Bytes of all batches.
+        """
+        return sum(self._files.values())
+
+    @property
+    def number(self) -> int:
+        """
+        Number of the last batch; 0 before the first.
+        """
+        return self._number
+
+    @property
+    def stretch(self) -> float:
+        """
+        Factor on the producer's intervals: many small batches wait, so the next ones should be larger.
+        """
+        return min(STRETCH_MAX, max(1.0, len(self._files) / FILES_EASY))
+
+    async def open(self) -> bytes:
+        """
+        Bring the directory into order; return the producer's position, empty where there is none.
+
+        To be called again after an append that failed.  Raises OSError, and StopError (78) for a later version.
+        """
+        position = await self._host.run_blocking(self._recover)
+        self._opened = True
+        self._measure()
+        return position
+
+    async def append(self, records: bytes, position: bytes) -> None:
+        """
+        Make *records* (whole lines; none is allowed) and *position* durable.
+
+        Raises OSError: then nobody knows what is there until it is opened again.
+        """
+        assert self._opened, "the spool is not open"
+        assert not records or records.endswith(b"\n")
+        self._opened = False
+        number = self._number + 1 if records else self._number
+        await self._host.run_blocking(self._write, number, records, position)
+        self._opened = True
+        if records:
+            self._number = number
+            self._files[number] = len(records)
+        self._measure()
+
+    async def prune(self, passed: int) -> None:
+        """
+        Delete what every route has: batches up to number *passed*, except the newest.
+
+        The newest keeps the Log alive, with its cursors.
+        """
+        gone = [number for number in self._files if number <= passed and number != self._number]
+        if gone:
+            await self._host.run_blocking(self._unlink, gone)
+            for number in gone:
+                self._files.pop(number, None)
+            self._measure()
+
+    # -- in the executor ----------------------------------------------------------------------
+
+    def _recover(self) -> bytes:
+        disk = self._disk
+        make_directories(disk, self.directory)
+        names = [name for name, _ in disk.list(self.directory)]
+        batches = {number: name for name in names if (number := batch_number(name)) is not None}
+        counted, position = self._read_position(max(batches, default=0))
+        for name in names:
+            number = number_being_written(name)
+            if number is None and name != POSITION_NAME + ".tmp":
+                continue
+            if number == counted and number not in batches:
+                disk.rename(self._path(name), self._path(batch_name(number)))
+                batches[number] = batch_name(number)
+            else:
+                disk.unlink(self._path(name))
+        self._files = {number: self._size(name) for number, name in sorted(batches.items())}
+        self._number = max(counted, *batches, 0)
+        return position
+
+    def _read_position(self, last: int) -> tuple[int, bytes]:
+        path = self._path(POSITION_NAME)
+        try:
+            fd = self._disk.open_read(path)
+        except FileNotFoundError:
+            return last, b""
+        try:
+            content = self._disk.pread(fd, self._disk.size(fd), 0)
+        finally:
+            self._disk.close(fd)
+        head, _, position = content.partition(b"\n")
+        try:
+            fields = orjson.loads(head)
+            version, number, length = fields["version"], fields["number"], fields["bytes"]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            version, number, length = VERSION, last, -1
+        if version != VERSION:
+            raise StopError(
+                f"{path}: version {version}, expected {VERSION}: was it written by a later Tailrace?",
+                exit_code=os.EX_CONFIG,
+            )
+        if length != len(position):
+            self._host.tell(
+                "spool_damaged",
+                f"{path} is damaged: {self.source} begins as if nothing had been read; lines of the last hours "
+                "may come twice",
+                level="error",
+                source=self.source,
+            )
+            return last, b""
+        return number, position
+
+    def _write(self, number: int, records: bytes, position: bytes) -> None:
+        disk = self._disk
+        if records:
+            self._write_file(being_written(number), records)
+        head = orjson.dumps({"version": VERSION, "number": number, "bytes": len(position)})
+        self._write_file(POSITION_NAME + ".tmp", head + b"\n" + position)
+        disk.rename(self._path(POSITION_NAME + ".tmp"), self._path(POSITION_NAME))
+        disk.sync_directory(self.directory)
+        if records:
+            disk.rename(self._path(being_written(number)), self._path(batch_name(number)))
+
+    def _write_file(self, name: str, content: bytes) -> None:
+        fd = self._disk.open(self._path(name))
+        try:
+            self._disk.truncate(fd, 0)
+            write_all(self._disk, fd, content, 0)
+            self._disk.sync(fd)
+        finally:
+            self._disk.close(fd)
+
+    def _unlink(self, numbers: list[int]) -> None:
+        for number in numbers:
+            path = self._path(batch_name(number))
+            if self._disk.exists(path):
+                self._disk.unlink(path)
+        # A name that came back with a power loss would be read again.
+        self._disk.sync_directory(self.directory)
+
+    def _size(self, name: str) -> int:
+        fd = self._disk.open_read(self._path(name))
+        try:
+            return self._disk.size(fd)
+        finally:
+            self._disk.close(fd)
+
+    def _path(self, name: str) -> str:
+        return f"{self.directory}/{name}"
+
+    def _measure(self) -> None:
+        self._counters.set(metric.SPOOL_BYTES, self.bytes_held, self.source)
+        self._counters.set(metric.SPOOL_FILES, len(self._files), self.source)
+
+
+def passed_by_all(log: FollowedLog | None) -> int:
+    """
+    Return the number of the last batch that every route has committed; 0: none.
+    """
+    if log is None:
+        return 0
+    floor = log.floor
+    numbers = [
+        batch_number(generation.name)
+        for generation in log.chain.generations
+        if generation.size and floor >= (generation.number, generation.size)
+    ]
+    return max((number for number in numbers if number is not None), default=0)

@@ -1,0 +1,136 @@
+r"""
+Sources whose input is no file: what they read is written to a spool, which is a Log like any other.
+
+A spool is a directory below the state directory.  Its files are the generations of one Log, `spool.log`, each
+of them written once, whole, and never changed:
+
+| name | what |
+|---|---|
+| `spool.log-00000000-00000000000042` | one batch of records; numbers grow, so their order is that of rotated files |
+| `00000000000042.tmp` | a batch that is being written |
+| `position` | how far the producer is, with the batch of which number (runtime/spool.py) |
+
+A record is a line of Docker's json-file format: what the producer knows of it beside message and time is in
+`attrs`, where the transform `parse: attrs` finds it.
+
+    {"log":"I1122 10:15:00 …\n","stream":"stdout","time":"2026-11-22T10:15:00.123Z","attrs":{"event_id":"3856…"}}
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from glob import escape
+from typing import TYPE_CHECKING, Annotated
+
+import orjson
+from msgspec import Meta
+
+from agent.sources.settings import FilesSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MIB = 1 << 20
+LOG_NAME = "spool.log"
+POSITION_NAME = "position"
+#: A message of CloudWatch is at most 1 MiB; as JSON every byte of it can become six.
+LINE_BYTES_MAX = 8 * MIB
+_NAME = re.compile(re.escape(LOG_NAME) + r"-00000000-([0-9]{14})")
+_BEING_WRITTEN = re.compile(r"([0-9]{14})\.tmp")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolSettings:
+    """
+    The spool of a source that reads no files.
+    """
+
+    spool_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=16 * MIB,
+            description="Bytes below state_dir that may wait for the slowest route; past it nothing more is "
+            "fetched until it has caught up.",
+        ),
+    ] = 512 * MIB
+
+
+def spool_directory(state_dir: str, source: str) -> str:
+    """
+    Return where the spool of *source* is.
+    """
+    return posixpath.join(state_dir, "spool", source)
+
+
+def spool_log(directory: str) -> str:
+    """
+    Return the key of the spool's Log.
+    """
+    return posixpath.join(directory, LOG_NAME)
+
+
+def settings_of(settings: object, *, state_dir: str, source: str) -> FilesSettings:
+    """
+    Return what the files of a source are followed with.
+    """
+    if isinstance(settings, FilesSettings):
+        return settings
+    path = spool_log(spool_directory(state_dir, source))
+    return FilesSettings(paths=(escape(path),), format="docker", line_bytes_max=LINE_BYTES_MAX)
+
+
+def batch_name(number: int) -> str:
+    """
+    Return the name of the file with batch *number*.
+    """
+    return f"{LOG_NAME}-00000000-{number:014d}"
+
+
+def being_written(number: int) -> str:
+    """
+    Return its name before it is whole.
+    """
+    return f"{number:014d}.tmp"
+
+
+def batch_number(name: str) -> int | None:
+    """
+    Return the number of the batch in the file *name*; None for another file.
+    """
+    found = _NAME.fullmatch(name)
+    return int(found[1]) if found else None
+
+
+def number_being_written(name: str) -> int | None:
+    """
+    Return the number of the batch that was being written to *name*; None for another file.
+    """
+    found = _BEING_WRITTEN.fullmatch(name)
+    return int(found[1]) if found else None
+
+
+def record(message: str, *, time_ns: int, attrs: Mapping[str, str]) -> bytes:
+    """
+    Return one line of a spool.
+    """
+    seconds, rest_ns = divmod(time_ns, 1_000_000_000)
+    stamp = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+    fields = {
+        "log": message + "\n",
+        "stream": "stdout",
+        "time": f"{stamp}.{rest_ns:09d}Z",
+        "attrs": attrs,
+    }
+    try:
+        return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError:
+        # A lone surrogate, which JSON can carry and UTF-8 cannot.
+        fields["log"] = message.encode(errors="replace").decode() + "\n"
+        fields["attrs"] = {
+            key: value.encode(errors="replace").decode() for key, value in attrs.items()
+        }
+        return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
