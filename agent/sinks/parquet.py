@@ -8,9 +8,10 @@ are written as one frame to the staging file of the open window.  `confirm` make
 reports its rows as delivered; the route commits cursors and staging length in one transaction.  So a
 row is in the committed part of staging exactly when its cursor has passed it, and in one window.
 
-A window is closed when it is large or old enough, or for good at the end.  Only what is committed is
-sealed: frames behind it, written while a checkpoint was under way, move to the next window.  From there
-on it belongs to parquet_windows.py.  Rows of a Log reach staging in the order of `accept`.
+A window is closed when it is large enough, or old enough and the one before is sealed, or for good at
+the end.  Only what is committed is sealed: frames behind it, written while a checkpoint was under way, move
+to the next window.  From there on it belongs to parquet_windows.py.  Rows of a Log reach staging in the
+order of `accept`.
 
 "Delivered" means fsynced on this node's disk.  Losing that disk loses what is staged and not uploaded.
 
@@ -28,12 +29,14 @@ from agent.core.checkpoint import SinkRows, Transaction, Window
 from agent.core.errors import RetryError
 from agent.core.faults import point
 from agent.core.retry import Backoff
+from agent.sinks.changes import Changes
 from agent.sinks.parquet_prefixes import Prefixes
 from agent.sinks.parquet_recovery import StagingPaths, recover
 from agent.sinks.parquet_staging import StagingFile
 from agent.sinks.parquet_upload import open_object_store, wait_after
-from agent.sinks.parquet_windows import Changes, SealedWindows
+from agent.sinks.parquet_windows import SealedWindows
 from agent.sinks.protocol import Sink
+from agent.sinks.sayings import TELL_EVERY_S, Sayings
 from agent.sinks.staging import encode_frame
 
 if TYPE_CHECKING:
@@ -48,8 +51,6 @@ if TYPE_CHECKING:
     from agent.sinks.protocol import Resolve
     from agent.sinks.staging import Frame
 
-#: How often a full sink says so.
-FULL_TELL_S = 60.0
 #: Fixed bytes of a staged row besides its message.
 ROW_BYTES = 22
 #: The open window's part of `staging_bytes_max`, at which it is closed whatever the estimate says:
@@ -86,6 +87,7 @@ class ParquetSink(Sink):
         self._paths = StagingPaths(state_dir, route)
         self._prefixes = Prefixes(settings, route=route, counters=counters, tell=host.tell)
         self._changes = Changes()
+        self._sayings = Sayings(route=route, clock=host.clock, tell=host.tell)
         self._sealed = SealedWindows(
             settings,
             paths=self._paths,
@@ -97,6 +99,7 @@ class ParquetSink(Sink):
                 settings, client=client, host=host, counters=counters, route=route
             ),
             changes=self._changes,
+            sayings=self._sayings,
         )
         # In memory, not yet framed.
         self._pending: list[Segment] = []
@@ -115,7 +118,6 @@ class ParquetSink(Sink):
         self._lock = asyncio.Lock()
         self._draining = False
         self._finishing = False
-        self._full_told_at = float("-inf")
 
     @property
     def full(self) -> bool:
@@ -250,7 +252,11 @@ class ParquetSink(Sink):
             self._finishing
             or self._committed * self._sealed.ratio >= settings.window_bytes_max
             or self._committed >= settings.staging_bytes_max // OPEN_PART
-            or self._host.clock.monotonic() - self._opened_at >= settings.window_age_s
+            or (
+                self._host.clock.monotonic() - self._opened_at >= settings.window_age_s
+                # Where sealing takes longer than that, as on a busy node, windows become larger, not more.
+                and not self._sealed.sealing
+            )
         )
 
     def _wait_s(self) -> float | None:
@@ -261,10 +267,10 @@ class ParquetSink(Sink):
         until: list[float] = []
         if self._pending:
             until.append(self._pending_since + self._settings.frame_age_s)
-        if self._committed and not self._close_due:
+        if self._committed and not self._close_due and not self._sealed.sealing:
             until.append(self._opened_at + self._settings.window_age_s)
         if self.full:
-            until.append(self._full_told_at + FULL_TELL_S)
+            until.append(now + TELL_EVERY_S)
         return max(0.0, min(until) - now) if until else None
 
     async def _stage(self) -> None:
@@ -376,17 +382,12 @@ class ParquetSink(Sink):
             self._host.tell("staging_missing", text, level="error", route=self._route)
 
     def _tell_full(self) -> None:
-        now = self._host.clock.monotonic()
-        if not self.full or now - self._full_told_at < FULL_TELL_S:
-            return
-        self._full_told_at = now
-        self._host.tell(
-            "staging_full",
-            f"{self._disk_bytes} bytes wait on disk for their upload, staging_bytes_max is "
-            f"{self._settings.staging_bytes_max}: the route does not read until some are uploaded",
-            level="warning",
-            route=self._route,
-        )
+        if self.full:
+            self._sayings.say(
+                "staging_full",
+                f"{self._disk_bytes} bytes wait on disk for their upload, staging_bytes_max is "
+                f"{self._settings.staging_bytes_max}: the route does not read until some are uploaded",
+            )
 
     def _gauge(self) -> None:
         staged_bytes = self._written + self._sealed.staged_bytes

@@ -93,7 +93,11 @@ class ParquetSettings(AwsSettings):
     ] = 128 * MIB
     window_age_s: Annotated[
         float,
-        Meta(gt=0, le=86_400, description="Age of a window's first row at which it is sealed."),
+        Meta(
+            gt=0,
+            le=86_400,
+            description="Age of a window's first row at which it is sealed, once the window before it is.",
+        ),
     ] = 300.0
     staging_bytes_max: Annotated[
         int,

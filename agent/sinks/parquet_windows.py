@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -30,45 +29,22 @@ from agent.sinks.parquet_manifest import MANIFEST_NAME, SPEC_NAME, SealManifest,
 from agent.sinks.parquet_recovery import losses_of, remove_file
 from agent.sinks.parquet_staging import make_directories, read_range, write_file
 from agent.sinks.parquet_upload import Upload, wait_after
-from agent.sinks.sayings import Sayings
 
 if TYPE_CHECKING:
     from agent.core.checkpoint import Store, Window
     from agent.core.counters import Counters
     from agent.core.host import Host, StateDisk
+    from agent.sinks.changes import Changes
     from agent.sinks.parquet_recovery import StagingPaths
     from agent.sinks.parquet_settings import ParquetSettings
     from agent.sinks.parquet_upload import ObjectStore
+    from agent.sinks.sayings import Sayings
 
 #: Decoded rows that wait in the child for their row group, in row groups: the open hour and a late one.
 PENDING_ROW_GROUPS = 2
 #: What a new measurement of Parquet bytes per staged byte counts for.
 RATIO_WEIGHT = 0.5
 EXIT_STATE_BROKEN = 70
-
-
-class Changes:
-    """
-    Wakes everybody who waits for something to have changed.
-    """
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-
-    def tell(self) -> None:
-        """
-        Something has changed.
-        """
-        self._event.set()
-        self._event = asyncio.Event()
-
-    async def wait(self, timeout_s: float | None) -> None:
-        """
-        Return at the next change, or after *timeout_s*.
-        """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._event.wait()
 
 
 class SealedWindows:
@@ -87,6 +63,7 @@ class SealedWindows:
         counters: Counters,
         objects: ObjectStore,
         changes: Changes,
+        sayings: Sayings,
     ) -> None:
         self._settings = settings
         self._paths = paths
@@ -96,7 +73,7 @@ class SealedWindows:
         self._counters = counters
         self._objects = objects
         self._changes = changes
-        self._sayings = Sayings(route=paths.route, clock=host.clock, tell=host.tell)
+        self._sayings = sayings
         self._windows: dict[int, Window] = {}
         self._uploading: set[tuple[int, int]] = set()
         self._resumed: set[int] = set()
@@ -113,6 +90,13 @@ class SealedWindows:
         Whether everything sealed is uploaded.
         """
         return not self._windows
+
+    @property
+    def sealing(self) -> bool:
+        """
+        Whether a window is not yet a Parquet file.
+        """
+        return any(not item.objects for item in self._windows.values())
 
     def add(self, window: Window, *, resumed: bool) -> None:
         """

@@ -81,8 +81,6 @@ CASES: dict[str, tuple[str, Callable[[World], None], str]] = {
 }
 
 
-# Open: about one run in fifty waits in vain for the last line at the archive; slow until that is found.
-@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 async def test_the_other_route_delivers_all(case: str, tmp_path: Path, free_port: int) -> None:
     """

@@ -48,8 +48,6 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-# Open: as in test_one_route_suffers.py, the archive's last line is waited for in vain now and then.
-@pytest.mark.slow
 @pytest.mark.parametrize("route", SCRIPTS)
 async def test_poison_costs_its_bytes(route: str, tmp_path: Path) -> None:
     """

@@ -13,9 +13,18 @@ import pytest
 from agent.core import counters as metric
 from agent.core.errors import PoisonError, RetryError
 from tests.fakes.s3 import FakeS3
-from tests.sinks.parquet_kit import NODE, ROUTE, ROWS, GroupTasks, Kit, Resolve, small_windows
+from tests.sinks.parquet_kit import (
+    NODE,
+    ROUTE,
+    ROWS,
+    GroupTasks,
+    Kit,
+    Resolve,
+    small_windows,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -71,6 +80,24 @@ async def test_windows_follow_one_another_while_rows_come(tmp_path: Path) -> Non
     state = kit.store.state
     assert state.sink is not None
     assert state.sink.window == kit.host.children
+
+
+async def test_windows_do_not_pile_up_behind_a_slow_seal(tmp_path: Path) -> None:
+    """
+    Where a seal takes longer than a window lasts, the next window grows meanwhile.
+    """
+    kit = Kit(tmp_path, window_age_s=0.001)
+    whole = kit.host.run_child
+
+    async def slow(arguments: Sequence[str], *, name: str) -> tuple[int, str]:
+        while kit.store.state.cursors["log"][0].offset < ROWS:
+            await asyncio.sleep(0.002)
+        return await whole(arguments, name=name)
+
+    kit.host.run_child = slow  # type: ignore[method-assign]
+    await kit.run(ROWS, checkpoint_every=1)
+    assert kit.delivered() == list(range(ROWS))
+    assert kit.host.children <= 3
 
 
 async def test_what_is_not_uploaded_in_time_is_resumed(tmp_path: Path) -> None:
