@@ -6,7 +6,7 @@ specification, `_fastfields.pyi` the contract.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
 from libc.math cimport isfinite
-from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport strtod
 from libc.string cimport memcmp, memcpy, memmove, memset
 
@@ -24,6 +24,7 @@ cpdef enum:
 cdef enum:
     NUMBER_BYTES_MAX = 64
     TIME_TEXT_MAX = 40
+    SPAN_TEXT_MAX = 24  # a sign, 13 digits, a point, 6 digits
     # Bytes of a row of Fields besides those of its fields: severity and parsed.
     FIELDS_ROW_BYTES = 2
     FIELD_BYTES = 4 + 4 + 1
@@ -480,9 +481,11 @@ cdef bint moment_read(
     return time_read(copied, length, minute, time_ns) == length
 
 
-def take_times(Columns columns, Py_ssize_t index):
+def take_times(Columns columns, Py_ssize_t index, bint unread=False):
     """
     Give rows the time that is in a field.  Return how many rows have the field, and no time in it.
+
+    With *unread* only rows whose time is that of their reading: a container runtime knows better.
     """
     cdef Fields fields = columns.fields
     cdef Rows* table = &columns.table
@@ -498,6 +501,8 @@ def take_times(Columns columns, Py_ssize_t index):
         place = index * fields.stride + row
         if fields.kind[place] == FIELD_ABSENT or fields.kind[place] == FIELD_NULL:
             continue
+        if unread and not table.flags[row] & FLAG_READ_TIME:
+            continue
         read = time_of(
             columns.bytes + fields.start[place], fields.length[place], &minute, table.time_ns[row],
             &time_ns,
@@ -511,6 +516,54 @@ def take_times(Columns columns, Py_ssize_t index):
     return strange
 
 
+def take_spans(Columns columns, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t target):
+    """
+    Give rows in the field *target* the milliseconds from the time in *start* to that in *stop*, where both are.
+    """
+    cdef Fields fields = columns.fields
+    cdef Minute minute
+    cdef Py_ssize_t row, first, last, place
+    cdef int64_t start_ns = 0
+    cdef int64_t stop_ns = 0
+    if fields is None:
+        return
+    minute_reset(&minute)
+    for row in range(fields.rows):
+        first = start * fields.stride + row
+        last = stop * fields.stride + row
+        if fields.kind[first] != FIELD_TEXT or fields.kind[last] != FIELD_TEXT:
+            continue
+        if time_of(
+            columns.bytes + fields.start[first], fields.length[first], &minute, 0, &start_ns
+        ) and time_of(columns.bytes + fields.start[last], fields.length[last], &minute, 0, &stop_ns):
+            place = columns.bytes_reserve(SPAN_TEXT_MAX)
+            last = span_write(columns.bytes + place, stop_ns - start_ns)
+            columns.bytes_len = place + last
+            field_set(fields, target, row, place, last, FIELD_NUMBER)
+
+
+cdef Py_ssize_t span_write(uint8_t* target, int64_t span_ns) noexcept nogil:
+    # -1234.567890: milliseconds with six digits behind the point.
+    cdef uint64_t rest = <uint64_t>(-span_ns if span_ns < 0 else span_ns)
+    cdef uint8_t digits[SPAN_TEXT_MAX]
+    cdef Py_ssize_t count = 0
+    cdef Py_ssize_t index
+    while rest or count < 8:
+        if count == 6:
+            digits[count] = c'.'
+            count += 1
+            continue
+        digits[count] = <uint8_t>(c'0' + rest % 10)
+        rest //= 10
+        count += 1
+    if span_ns < 0:
+        digits[count] = c'-'
+        count += 1
+    for index in range(count):
+        target[index] = digits[count - 1 - index]
+    return count
+
+
 cdef bint time_of(
     const uint8_t* text, Py_ssize_t length, Minute* minute, int64_t near_ns, int64_t* time_ns,
 ) noexcept nogil:
@@ -518,6 +571,8 @@ cdef bint time_of(
         return klog_read(text, minute, near_ns, time_ns)
     if length == 26 and text[2] == c'/' and text[6] == c'/' and text[11] == c':':
         return access_read(text, minute, time_ns)
+    if length == 15 and text[3] == c' ' and text[6] == c' ' and text[9] == c':':
+        return stamp_read(text, minute, near_ns, time_ns)
     return moment_read(text, length, minute, time_ns) or epoch_read(text, length, time_ns)
 
 
@@ -550,20 +605,43 @@ cdef bint klog_read(
     return nearest >= 0
 
 
-cdef bint access_read(const uint8_t* text, Minute* minute, int64_t* time_ns) noexcept nogil:
-    # 22/Nov/2026:19:00:01 +0000, of web servers.
+cdef bint stamp_read(
+    const uint8_t* text, Minute* minute, int64_t near_ns, int64_t* time_ns,
+) noexcept nogil:
+    # Nov  2 19:00:01, of RFC 3164: no year and no zone, as klog.
+    cdef uint8_t copied[20]
+    cdef int month = month_of(text)
+    if month == 0:
+        return False
+    copied[0] = <uint8_t>(c'0' + month // 10)
+    copied[1] = <uint8_t>(c'0' + month % 10)
+    copied[2] = c'0' if text[4] == c' ' else text[4]
+    copied[3] = text[5]
+    memcpy(copied + 4, text + 6, 9)
+    memcpy(copied + 13, b".000000", 7)
+    return klog_read(copied, minute, near_ns, time_ns)
+
+
+cdef int month_of(const uint8_t* text) noexcept nogil:
+    # 1 to 12, or 0.
     cdef const char* months = b"JanFebMarAprMayJunJulAugSepOctNovDec"
-    cdef uint8_t copied[25]
     cdef int month
     for month in range(12):
-        if memcmp(text + 3, months + month * 3, 3) == 0:
-            break
-    else:
+        if memcmp(text, months + month * 3, 3) == 0:
+            return month + 1
+    return 0
+
+
+cdef bint access_read(const uint8_t* text, Minute* minute, int64_t* time_ns) noexcept nogil:
+    # 22/Nov/2026:19:00:01 +0000, of web servers.
+    cdef uint8_t copied[25]
+    cdef int month = month_of(text + 3)
+    if month == 0:
         return False
     memcpy(copied, text + 7, 4)
     memcpy(copied + 4, b"-mm-ddT", 7)
-    copied[5] = <uint8_t>(c'0' + (month + 1) // 10)
-    copied[6] = <uint8_t>(c'0' + (month + 1) % 10)
+    copied[5] = <uint8_t>(c'0' + month // 10)
+    copied[6] = <uint8_t>(c'0' + month % 10)
     memcpy(copied + 8, text, 2)
     memcpy(copied + 11, text + 12, 8)
     memcpy(copied + 19, text + 21, 3)

@@ -21,7 +21,9 @@ def extract_klog(columns: Columns, wanted: Wanted) -> int:
     block: `key=<`, lines behind a tab each, ` >`.  Return how many rows no kernel has recognised.
     """
 
-def klog_levels(columns: Columns, verbosity: int, error: int) -> None:
+def klog_levels(columns: Columns, verbosity: int, error: int, message: int = ...) -> None:
     """
     Give rows of klog's JSON their severity: error with the field *error* or without *verbosity*, else info.
+
+    With *message*, rows without that field are somebody else's JSON, and stay as they are.
     """

@@ -340,7 +340,7 @@ def extract_klog(Columns columns, Wanted wanted):
     return unparsed
 
 
-def klog_levels(Columns columns, Py_ssize_t verbosity, Py_ssize_t error):
+def klog_levels(Columns columns, Py_ssize_t verbosity, Py_ssize_t error, Py_ssize_t message=-1):
     cdef Fields fields = columns.fields
     cdef Py_ssize_t row
     cdef bint failed
@@ -348,6 +348,8 @@ def klog_levels(Columns columns, Py_ssize_t verbosity, Py_ssize_t error):
         return
     for row in range(fields.rows):
         if fields.severity[row] or not fields.parsed[row]:
+            continue
+        if message >= 0 and fields.kind[message * fields.stride + row] == FIELD_ABSENT:
             continue
         failed = fields.kind[error * fields.stride + row] > FIELD_NULL
         if not failed:

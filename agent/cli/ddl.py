@@ -101,7 +101,7 @@ def athena_ddl(
         "classification": "parquet",
         "parquet.compression": "ZSTD",
     }
-    columns = columns_with((item.name, item.type) for item in settings.columns)
+    columns = columns_with((item.name, item.type) for item in settings.promoted)
     name = ".".join(f"`{part}`" for part in table.split("."))
     return (
         f"CREATE EXTERNAL TABLE IF NOT EXISTS {name} (\n{_columns(columns)}\n)\n"

@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from agent.cli.trial import PATH, Outcome, container, find_route, through
+from agent.cli.trial import PATH, Outcome, container, find_route, resource_in, through
 from agent.config import load
 from agent.core.cursor import STREAM_NAMES
 from agent.core.kubelet_path import path_facts
@@ -45,8 +45,10 @@ def explain(config: Config, route: RouteConfig, lines: Sequence[bytes], path: st
     """
     Yield what is said about *lines* of the file *path* in *route*.
     """
-    yield f"route {route.name}, {container(path)}"
-    decision = Select(route.select).by_path(path_facts(path))
+    resource = resource_in(config, route, path)
+    yield f"route {route.name}, {container(resource)}"
+    facts = path_facts(path)._replace(container=resource.container)
+    decision = Select(route.select).by_path(facts)
     yield f"  select: {_DECISIONS[decision]}"
     if decision is Decision.NO:
         return

@@ -14,13 +14,14 @@ from agent._fastparse import Chunk, Columns, Parser, detect
 from agent._reference_records import Row, rows_of
 from agent.core.counters import Counters
 from agent.core.errors import StopError, shown
-from agent.core.kubelet_path import path_facts, resource_of
+from agent.sources.resources import Resources
 from agent.transforms.stages import SinkColumn, Stages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.config.values import Config, RouteConfig
+    from agent.core.batch import Resource
 
 #: Stands for a container of which nobody gave a path.
 PATH = "/var/log/pods/default_app_11111111-2222-3333-4444-555555555555/app/0.log"
@@ -74,7 +75,7 @@ def through(
     counters = Counters()
     columns = [
         SinkColumn(item.name, item.type, item.field or item.name)
-        for item in getattr(route.sink, "columns", ())
+        for item in getattr(route.sink, "promoted", ())
     ]
     stages = Stages(
         route.transforms[:count],
@@ -85,16 +86,28 @@ def through(
     )
     rows = parsed(lines)
     if route.transforms[:count]:
-        resource = resource_of(path, cluster=config.cluster, node=config.node)
+        resource = resource_in(config, route, path)
         applied = stages.begin().apply(rows, resource=resource, generation=0, now=0.0, release=True)
         rows = applied.columns
     return Outcome(list(rows_of(rows)), severities(rows), counters)
 
 
-def container(path: str) -> str:
+def resource_in(config: Config, route: RouteConfig, path: str) -> Resource:
     """
-    Return whose file *path* is.
+    Return the Resource of the file *path* in the source of *route*.
     """
-    facts = path_facts(path)
+    source = next(item for item in config.sources if item.name == route.source)
+    resources = Resources(
+        cluster=config.cluster,
+        node=config.node,
+        components=getattr(source.settings, "components_by_path", None),
+    )
+    return resources.of(path, path)
+
+
+def container(facts: Resource) -> str:
+    """
+    Return whose file it is.
+    """
     names = (facts.namespace, facts.pod, facts.container)
     return "/".join(names) if any(names) else "no container"

@@ -35,6 +35,7 @@ class Component(NamedTuple):
 
 SOURCES: dict[str, Component] = {
     "files": Component("agent.sources.settings", "FilesSettings"),
+    "control_plane": Component("agent.sources.settings", "ControlPlaneSettings"),
 }
 SINKS: dict[str, Component] = {
     "cloudwatch": Component("agent.sinks.cloudwatch_settings", "CloudWatchSettings"),

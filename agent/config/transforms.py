@@ -49,12 +49,13 @@ def columns_without_parse(
     """
     Note columns of *sink* that nothing fills.
     """
-    if not getattr(sink, "columns", ()):
+    if not getattr(sink, "promoted", ()):
         return
+    key = "columns" if sink.columns else "column_sets"
     parse = registry.transforms()["parse"].settings
     if not any(isinstance(item, parse) for item in transforms):
         text = "are filled by a parse: put one among the transforms of this route"
-        converter.problems.append(Problem(child(path, "columns"), text))
+        converter.problems.append(Problem(child(path, key), text))
 
 
 def _transform(tree: Any, path: str, converter: Converter) -> Any:

@@ -64,6 +64,12 @@ UNPARSED_ROWS = Metric(
     "Rows that are not of the format of a parse; they are kept.",
     ("route", "format"),
 )
+UNKNOWN_COMPONENT_ROWS = Metric(
+    "tailrace_unknown_component_rows",
+    "counter",
+    "Rows of containers that `parse: component` does not know; they are kept.",
+    ("route",),
+)
 MISFIT_VALUES = Metric(
     "tailrace_misfit_values",
     "counter",

@@ -6,6 +6,7 @@ Names of rotated files: to which live file they belong, and in which order they 
 | `0.log.20261122-101500` | kubelet | `0.log` | date, ascending |
 | `app.log-20261122`, `app.log-20261122-1763806500` | logrotate dateext | `app.log` | date, ascending |
 | `app.log.3` | logrotate, docker | `app.log` | number, descending |
+| `audit-2026-11-22T20-41-02.677.log` | kube-apiserver (lumberjack) | `audit.log` | date, ascending |
 | any of these with `.gz` | both | | as without |
 | `*.tmp`, `*.gz.tmp` | kubelet while it compresses | none: ignored | |
 
@@ -19,6 +20,10 @@ from typing import NamedTuple
 
 _ROTATED = re.compile(
     r"(?P<live>.+?)(?:(?:[.-](?P<date>[0-9]{8}(?:[.-]?[0-9]{2,14})?))|(?:\.(?P<number>[0-9]{1,6})))(?P<gz>\.gz)?"
+)
+_LUMBERJACK = re.compile(
+    r"(?P<stem>.+)-(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}\.[0-9]{3})"
+    r"(?P<extension>\.[^.]+)?(?P<gz>\.gz)?"
 )
 
 _CLASS_DATED = 0
@@ -54,6 +59,14 @@ def as_rotated(name: str) -> RotatedName | None:
     """
     Take *name* apart; None for a name that no rotator gives.
     """
+    found = _LUMBERJACK.fullmatch(name)
+    if found is not None:
+        order = (_CLASS_DATED, 0, re.sub(r"[^0-9]", "", found["date"]))
+        # The rotator keeps the extension: `.gz` behind a name without one is that of gzip.
+        extension = found["extension"] or ""
+        compressed = found["gz"] is not None or extension == ".gz"
+        live = found["stem"] + (extension if extension != ".gz" else "")
+        return RotatedName(live, order, compressed)
     found = _ROTATED.fullmatch(name)
     if found is None:
         return None

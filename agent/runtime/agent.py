@@ -139,6 +139,7 @@ class Agent:
                     cluster=self.config.cluster,
                     node=self.config.node,
                     pods=kubernetes.pods if kubernetes is not None else None,
+                    components=source.settings.components_by_path,
                 ),
                 generations=rows,
                 routes=[item.name for item in self.config.routes if item.source == source.name],
@@ -225,9 +226,10 @@ class Agent:
                 wait_s=self.config.kubernetes.metadata_wait_s,
                 on_missing=route.on_missing,
                 counters=self.counters,
+                facts=self.files[route.source].resources.facts,
             )
 
-        begin = begin_transforms(route, counters=self.counters)
+        begin = begin_transforms(route, counters=self.counters, tell=self._host.tell)
 
         def make_route(prepare: Callable[[Reader], None]) -> Route:
             return Route(

@@ -7,12 +7,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agent.config.values import RouteConfig
     from agent.core.counters import Counters
     from agent.core.transform import Begin
 
 
-def begin_transforms(route: RouteConfig, *, counters: Counters) -> Begin | None:
+def begin_transforms(
+    route: RouteConfig, *, counters: Counters, tell: Callable[..., None]
+) -> Begin | None:
     """
     Return what begins the transforms of *route* in a Log; None for a route without any.
     """
@@ -23,7 +27,7 @@ def begin_transforms(route: RouteConfig, *, counters: Counters) -> Begin | None:
 
     columns = [
         SinkColumn(item.name, item.type, item.field or item.name)
-        for item in getattr(route.sink, "columns", ())
+        for item in getattr(route.sink, "promoted", ())
     ]
     return Stages(
         route.transforms,
@@ -31,4 +35,5 @@ def begin_transforms(route: RouteConfig, *, counters: Counters) -> Begin | None:
         counters=counters,
         sink_columns=columns,
         sink_uses_level=route.type == "parquet",
+        tell=tell,
     ).begin

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 from msgspec import Meta
 
 from agent.core.aws import AwsSettings
+from agent.core.components import ColumnSet, columns_of
 from agent.core.templates import Template, TemplateError
 from agent.sinks.parquet_schema import COLUMNS, PARTITIONS
 
@@ -151,11 +152,31 @@ class ParquetSettings(AwsSettings):
         ),
     ] = ()
 
+    column_sets: Annotated[
+        tuple[ColumnSet, ...],
+        Meta(
+            description="Ready-made columns for what `parse: component` finds: audit for events of the API server's "
+            "audit log, components for klog and etcd, authenticator for aws-iam-authenticator, host for syslog."
+        ),
+    ] = ()
+
+    @property
+    def promoted(self) -> tuple[PromotedColumn, ...]:
+        """
+        All columns that fields become: those of the sets, then those that were named.
+        """
+        sets = (
+            PromotedColumn(name=item.name, type=cast("Any", item.type), field=item.field)
+            for item in columns_of(self.column_sets)
+        )
+        return (*sets, *self.columns)
+
     def __post_init__(self) -> None:
         """
         Refuse what no single field can be blamed for.
         """
         taken = {item.name for item in (*COLUMNS, *PARTITIONS)}
+        taken |= {item.name for item in columns_of(self.column_sets)}
         for item in self.columns:
             if item.name in taken:
                 raise ValueError(f'columns: "{item.name}" is there already: give it another name')

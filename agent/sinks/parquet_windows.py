@@ -220,7 +220,7 @@ class SealedWindows:
             row_group_rows_max=settings.row_group_rows_max,
             row_group_bytes_max=row_group_bytes,
             pending_bytes_max=PENDING_ROW_GROUPS * row_group_bytes,
-            columns=tuple((item.name, item.type) for item in settings.columns),
+            columns=tuple((item.name, item.type) for item in settings.promoted),
         )
 
     def _next_upload(self) -> tuple[int, int] | None:

@@ -24,7 +24,10 @@ from agent.core.select import Decision, Select, Streams
 OnMissing = Literal["deliver", "hold", "drop"]
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agent.core.counters import Counters
+    from agent.core.kubelet_path import PathFacts
     from agent.core.pod_facts import Metadata
     from agent.core.pods import Pods
     from agent.sources.follow import Follow
@@ -62,8 +65,10 @@ class Gate:
         wait_s: float,
         on_missing: OnMissing,
         counters: Counters,
+        facts: Callable[[str], PathFacts] = path_facts,
     ) -> None:
         self._route = route
+        self._facts = facts
         self._select = select
         self._pods = pods
         self._wait_s = wait_s
@@ -74,7 +79,7 @@ class Gate:
         """
         Whether the path of *log* does not exclude it.
         """
-        return self._select.by_path(path_facts(log.key)) is not Decision.NO
+        return self._select.by_path(self._facts(log.key)) is not Decision.NO
 
     def opens(self, follow: Follow, now: float) -> bool:
         """
@@ -85,7 +90,7 @@ class Gate:
         metadata = follow.log.resource.metadata
         if metadata is not None and metadata is follow.decided_on:
             return True
-        facts = path_facts(follow.log.key)
+        facts = self._facts(follow.log.key)
         if facts.shape is not Shape.POD_FILE and self._select.by_path(facts) is Decision.YES:
             return True
         if follow.gated_since is None:

@@ -10,12 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from agent.core.kubelet_path import path_facts, resource_of
+from agent.core.kubelet_path import Shape, path_facts, resource_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from agent.core.batch import Resource
+    from agent.core.components import ComponentPaths
+    from agent.core.kubelet_path import PathFacts
     from agent.core.pods import Pods
     from agent.sources.followed import FollowedLog
 
@@ -33,6 +35,17 @@ class Resources:
     instance_id: str = ""
     #: None where nobody asks an API server.
     pods: Pods | None = None
+    #: Names the container of files that are no container's; None where nobody does.
+    components: ComponentPaths | None = None
+
+    def facts(self, path: str) -> PathFacts:
+        """
+        Return what *path* says, and whose it is where it is no container's.
+        """
+        facts = path_facts(path)
+        if facts.shape is Shape.OTHER and self.components is not None:
+            return facts._replace(container=self.components.find(path))
+        return facts
 
     def of(self, key: str, target: str) -> Resource:
         """
@@ -47,6 +60,7 @@ class Resources:
                 resource = replace(resource, pod_uid=facts.pod_uid, restart=facts.restart)
         return replace(
             resource,
+            container=resource.container or self.facts(key).container,
             region=self.region,
             zone=self.zone,
             instance_id=self.instance_id,

@@ -4,10 +4,12 @@ Settings of the files source.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from msgspec import Meta
+
+from agent.core.components import COMPONENTS, CONTROL_PLANE, ComponentName, ComponentPaths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,3 +93,91 @@ class FilesSettings:
             ge=8,
         ),
     ] = 8192
+
+    @property
+    def components_by_path(self) -> ComponentPaths | None:
+        """
+        Whose the files are that are no container's; None where nobody asks.
+        """
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlPlaneSettings(FilesSettings):
+    """
+    Log files of components of the control plane and of the node.
+
+    Paths follow from the components; otherwise it is a source of type `files`, with all of its keys.  A route names
+    the component `{container}`, selects it with `containers`, and reads it with `parse: component`.
+    """
+
+    type: Literal["control_plane"] = "control_plane"  # type: ignore[assignment]
+    components: Annotated[
+        tuple[ComponentName, ...],
+        Meta(
+            min_length=1,
+            description="Which to follow: static pods (kube-apiserver, kube-controller-manager, kube-scheduler, "
+            "cloud-controller-manager, etcd), audit files, aws-iam-authenticator, kube-proxy, and of the node dmesg, "
+            "messages and secure.",
+        ),
+    ] = CONTROL_PLANE
+    more_paths: Annotated[
+        dict[str, tuple[str, ...]],
+        Meta(
+            description="Globs of further files of a component, where an installer has put them, e.g. of "
+            "`--audit-log-path`: `{audit: [/srv/audit/audit.log]}`."
+        ),
+    ] = field(default_factory=dict)
+    paths: Annotated[
+        tuple[str, ...],
+        Meta(description="Globs to follow in place of those of the components; empty: those."),
+    ] = ()
+    line_bytes_max: Annotated[
+        int,
+        Meta(
+            description="A longer line is cut here, marked and counted.  Audit events with request and response can "
+            "have several MiB.",
+            ge=1024,
+            le=64 << 20,
+        ),
+    ] = 4 << 20
+
+    def __post_init__(self) -> None:
+        """
+        Fill in the paths of the components.
+        """
+        if not self.paths:
+            paths = [path for path, _ in self._globs()]
+            object.__setattr__(self, "paths", tuple(dict.fromkeys(paths)))
+
+    def problems(self) -> list[tuple[str, object, str]]:
+        """
+        Check the paths.
+        """
+        found: list[tuple[str, object, str]] = []
+        for name, paths in self.more_paths.items():
+            if name not in COMPONENTS:
+                expected = f"a component: {', '.join(COMPONENTS)}"
+                found.append((f"more_paths.{name}", name, expected))
+            found += [
+                (f"more_paths.{name}", path, "globs of files, absolute, e.g. /srv/audit/audit.log")
+                for path in paths
+                if not path.startswith("/")
+            ]
+        return found
+
+    @property
+    def components_by_path(self) -> ComponentPaths:
+        """
+        Whose the files are that are no container's.
+        """
+        return ComponentPaths((*self._globs(), *_all_globs()))
+
+    def _globs(self) -> list[tuple[str, str]]:
+        more = [(path, name) for name, paths in self.more_paths.items() for path in paths]
+        return more + [(path, name) for name in self.components for path in COMPONENTS[name].paths]
+
+
+def _all_globs() -> list[tuple[str, str]]:
+    # A file that is replayed need not be of a component that is followed.
+    return [(path, name) for name, item in COMPONENTS.items() for path in item.paths]

@@ -14,6 +14,8 @@ nginx
 envoy
     start_time, method, path, protocol, response_code, response_flags, bytes_received, bytes_sent, duration,
     upstream_service_time, x_forwarded_for, user_agent, request_id, authority, upstream_host; of JSON the members
+component
+    those of what the component writes: see component.py
 syslog
     priority, timestamp, hostname, app_name, proc_id, msg_id, structured_data, message
 """
@@ -26,6 +28,7 @@ from agent._fastlayout import Layout, extract_groups, extract_layout
 from agent._fastobject import extract_json
 from agent._fastpairs import extract_klog, extract_logfmt, klog_levels
 from agent.core import regex
+from agent.transforms import component
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,11 +41,12 @@ _KLOG_LEVEL = ("v", "err")
 
 class Kernel(NamedTuple):
     """
-    What reads a format; `level_fields` is None where the settings name them.
+    What reads a format; `level_fields` is None where the settings name them, `fields` are always extracted.
     """
 
     extract: Callable[[Work], int]
     level_fields: tuple[str, ...] | None = None
+    fields: tuple[str, ...] = ()
 
 
 def kernel_for(name: str, pattern: str) -> Kernel:
@@ -51,6 +55,8 @@ def kernel_for(name: str, pattern: str) -> Kernel:
     """
     if name == "regex":
         return _groups(pattern)
+    if name == "component":
+        return Kernel(component.extract, component.LEVEL_FIELDS, component.FIELDS)
     if name == "nginx":
         layout = _nginx()
         return Kernel(lambda work: extract_layout(work.columns, work.wanted, layout), ())

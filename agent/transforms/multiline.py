@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from agent._fastjoin import LANGUAGES, Joiner
 from agent.core import regex
+from agent.transforms import component
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +24,10 @@ class MultilineSettings:
     """
 
     multiline: Annotated[
-        Literal["auto", "java", "python", "go", "ruby", "dotnet", "node", "custom"],
+        Literal["auto", "java", "python", "go", "ruby", "dotnet", "node", "component", "custom"],
         Meta(
-            description="Whose stack traces; auto recognises them; custom takes start, continue_with and end."
+            description="Whose stack traces; auto recognises them; component knows what begins an event of a component "
+            "of the control plane; custom takes start, continue_with and end."
         ),
     ]
     start: Annotated[
@@ -74,9 +76,9 @@ class MultilineSettings:
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from error
 
-    def joiner(self) -> Joiner:
+    def joiner(self, container: str) -> Joiner | None:
         """
-        Return a joiner with nothing open.
+        Return a joiner for rows of *container*, with nothing open; None where every line is an event.
         """
         patterns = {
             name: regex.compile_pattern(pattern) if pattern else None
@@ -86,6 +88,10 @@ class MultilineSettings:
                 ("end", self.end),
             )
         }
+        if self.multiline == "component":
+            patterns["start"] = component.joins(container)
+            if patterns["start"] is None:
+                return None
         return Joiner(
             languages=LANGUAGES.get(self.multiline, 0),
             lines_max=self.lines_max,

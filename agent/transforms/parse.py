@@ -39,10 +39,11 @@ class ParseSettings:
     """
 
     parse: Annotated[
-        Literal["json", "logfmt", "klog", "regex", "nginx", "envoy", "syslog"],
+        Literal["json", "logfmt", "klog", "regex", "nginx", "envoy", "syslog", "component"],
         Meta(
             description="Format: json is one object, alone or behind a prefix without a brace; klog and envoy are "
-            "their text and their JSON; nginx is the combined access log; syslog is RFC 5424."
+            "their text and their JSON; nginx is the combined access log; syslog is RFC 5424; component "
+            "is what the container, a component of the node or of its control plane, writes."
         ),
     ]
     pattern: Annotated[
@@ -99,6 +100,7 @@ class ParseStage:
         return False
 
     def fields_used(self) -> Iterable[str]:
+        yield from self._kernel.fields
         if self._settings.time_field:
             yield self._settings.time_field
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from agent._fastfields import Wanted
     from agent._fastparse import Columns
@@ -39,6 +39,8 @@ class Work:
     wanted: Wanted
     indices: Mapping[str, int]
     level_used: bool
+    #: Says something of the node's own log, at most once a minute.
+    tell: Callable[..., None]
     #: What stages keep of a Log between two segments, by their id.
     carry: dict[int, Any]
     tallies: list[Tally] = field(default_factory=list)

@@ -18,7 +18,7 @@ from agent.transforms.registry import kind_of
 from agent.transforms.stage import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from agent._fastjoin import Joiner
     from agent._fastparse import Columns
@@ -60,9 +60,11 @@ class Stages:
         counters: Counters,
         sink_columns: Sequence[SinkColumn] = (),
         sink_uses_level: bool = False,
+        tell: Callable[..., None] = lambda *_, **__: None,
     ) -> None:
         self.route = route
         self.counters = counters
+        self.tell = tell
         #: It stands first, and is not a stage: it alone has a carry that holds cursors.
         self.multiline = next(
             (item for item in settings if isinstance(item, MultilineSettings)), None
@@ -118,7 +120,10 @@ class StagesInLog:
         """
         route = self._route
         if route.multiline is not None:
-            self._join(columns, route.multiline, generation=generation, now=now, release=release)
+            if self._joiner is None and columns.rows:
+                self._joiner = route.multiline.joiner(resource.container)
+            if self._joiner is not None:
+                self._join(columns, self._joiner, generation=generation, now=now, release=release)
         work = Work(
             columns=columns,
             resource=resource,
@@ -127,6 +132,7 @@ class StagesInLog:
             wanted=route.wanted,
             indices=route.indices,
             level_used=route.level_used,
+            tell=route.tell,
             carry=self._carry,
         )
         for stage in route.stages:
@@ -152,23 +158,19 @@ class StagesInLog:
     def _join(
         self,
         columns: Columns,
-        settings: MultilineSettings,
+        joiner: Joiner,
         *,
         generation: int,
         now: float,
         release: bool,
     ) -> None:
-        if self._joiner is None:
-            if not columns.rows:
-                return
-            self._joiner = settings.joiner()
-        found = self._joiner.join(columns, generation=generation, now=now, release=release)
+        found = joiner.join(columns, generation=generation, now=now, release=release)
         route = self._route
         if found.joined:
             route.counters.add(metric.JOINED_ROWS, found.joined, route.route)
         if found.split:
             route.counters.add(metric.SPLIT_GROUPS, found.split, route.route)
-        if not self._joiner.open_streams:
+        if not joiner.open_streams:
             self._joiner = None
 
     def cursor(self, cursor: Cursor) -> Cursor:

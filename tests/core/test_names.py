@@ -80,7 +80,33 @@ def test_order_of_rotated_names() -> None:
     assert {part.live for part in parts if part is not None} == {"0.log"}
 
 
-@pytest.mark.parametrize("name", ["0.log", "app.log", "app.log.bak", "app.gz", "a-1.log"])
+def test_the_rotator_of_the_api_server() -> None:
+    """
+    Lumberjack puts the time before the extension, and compresses behind it.
+    """
+    names = [
+        "audit-2026-11-21T09-00-00.000.log.gz",
+        "audit-2026-11-22T20-41-02.677.log",
+        "audit-2026-11-22T20-41-02.678.log",
+    ]
+    parts = [as_rotated(name) for name in names]
+    orders = [part.order for part in parts if part is not None]
+    assert len(orders) == len(parts)
+    assert [*orders, as_live("audit.log").order] == [*sorted(orders), as_live("audit.log").order]
+    assert {part.live for part in parts if part is not None} == {"audit.log"}
+    assert [part.compressed for part in parts if part is not None] == [True, False, False]
+    for name, live, compressed in (
+        ("audit-2026-11-22T20-41-02.677", "audit", False),
+        ("audit-2026-11-22T20-41-02.677.gz", "audit", True),
+    ):
+        found = as_rotated(name)
+        assert found is not None
+        assert (found.live, found.compressed) == (live, compressed)
+
+
+@pytest.mark.parametrize(
+    "name", ["audit-2026-11-22.log", "0.log", "app.log", "app.log.bak", "app.gz", "a-1.log"]
+)
 def test_names_that_no_rotator_gives(name: str) -> None:
     """
     They are live files.
