@@ -46,6 +46,7 @@ MODULES = (
     "_fastredact",
     "_fastcolumns",
     "_fastrate",
+    "_fastcompose",
 )
 HEADERS = ["agent/_simd.h", "agent/_fastsort.pxd"]
 HEADERS += [f"agent/{module}.pxd" for module in MODULES if Path("agent", f"{module}.pxd").exists()]

@@ -111,6 +111,16 @@ def rows_of(columns: Columns) -> Iterator[Row]:
         yield Row(time_ns, offset, time_text, bytes(data[message : message + message_len]), flags)
 
 
+def time_of(row: Row) -> str:
+    """
+    Return the time of *row* as the runtime wrote it, else as RFC 3339 with nine digits.
+    """
+    if row.time:
+        return row.time.decode()
+    second, fraction = divmod(row.time_ns, 10**9)
+    return f"{(_EPOCH + dt.timedelta(seconds=second)).isoformat()}.{fraction:09}Z"
+
+
 def escape(text: str) -> str:
     """
     Return *text* as the inside of a JSON string.
@@ -175,10 +185,7 @@ def record(row: Row, resource: str, event_bytes_max: int) -> tuple[str, bool]:
     """
     Return the record of a row, and whether its text was cut to fit.
     """
-    time = row.time.decode()
-    if not time:
-        second, fraction = divmod(row.time_ns, 10**9)
-        time = f"{(_EPOCH + dt.timedelta(seconds=second)).isoformat()}.{fraction:09}Z"
+    time = time_of(row)
     stream = "stderr" if row.flags & FLAG_STREAM_MASK == STREAM_STDERR else "stdout"
     tag = "P" if row.flags & FLAG_PARTIAL else "F"
     head = f'{{"time":"{time}","stream":"{stream}","_p":"{tag}","log":"'

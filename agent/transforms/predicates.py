@@ -28,11 +28,11 @@ Value = str | float | bool
 #: Operands with a key behind them.
 KEYED = ("fields", "labels", "annotations", "namespace_labels")
 #: Operands that are texts of the Resource.
-_RESOURCE = (
+RESOURCE = (
     *("cluster", "node", "namespace", "pod", "pod_uid", "container", "path", "image"),
     *("owner_kind", "owner_name", "region", "zone"),
 )
-OPERANDS = ("level", "stream", "message", *_RESOURCE, *KEYED)
+OPERANDS = ("level", "stream", "message", *RESOURCE, *KEYED)
 #: Levels by name: the lowest and the highest severity number of each (OpenTelemetry).
 LEVELS = {
     "trace": (1, 4),

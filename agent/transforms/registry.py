@@ -12,6 +12,7 @@ from agent.transforms.limit import LimitSettings, LimitStage
 from agent.transforms.metric import MetricSettings, MetricStage
 from agent.transforms.multiline import MultilineSettings
 from agent.transforms.parse import ParseSettings, ParseStage
+from agent.transforms.record import RecordSettings, RecordStage
 from agent.transforms.redact import RedactSettings, RedactStage
 from agent.transforms.sample import SampleSettings, SampleStage
 from agent.transforms.where import WhereSettings, WhereStage
@@ -42,6 +43,7 @@ KINDS: dict[str, Kind] = {
     "redact": Kind(RedactSettings, RedactStage),
     "sample": Kind(SampleSettings, SampleStage),
     "limit": Kind(LimitSettings, LimitStage),
+    "record": Kind(RecordSettings, RecordStage),
     "metric": Kind(MetricSettings, MetricStage),
 }
 

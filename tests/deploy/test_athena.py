@@ -17,7 +17,7 @@ import yaml
 from tests.e2e.world import tailrace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator
 
 ROOT = Path(__file__).resolve().parents[2]
 ATHENA = ROOT / "config" / "athena"
@@ -170,7 +170,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def database(archive: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+async def database(archive: Path) -> AsyncIterator[duckdb.DuckDBPyConnection]:
     """
     The tables over what the example, replayed over a node's files, has written to a directory.
     """
