@@ -138,8 +138,12 @@ class Agent:
                 resources=Resources(
                     cluster=self.config.cluster,
                     node=self.config.node,
+                    # What is configured need not be found out first.
+                    region=self.config.instance.region,
+                    zone=self.config.instance.zone,
+                    instance_id=self.config.instance.instance_id,
                     pods=kubernetes.pods if kubernetes is not None else None,
-                    components=source.settings.components_by_path,
+                    components=getattr(source.settings, "components_by_path", None),
                 ),
                 generations=rows,
                 routes=[item.name for item in self.config.routes if item.source == source.name],
