@@ -165,3 +165,51 @@ def extract_json(Columns columns, Wanted wanted):
         if found.any:
             found_write(columns, fields, row, &found)
     return unparsed
+
+
+cdef const uint8_t* attrs_begin(const uint8_t* text, const uint8_t* end) noexcept nogil:
+    # Behind the text of a line's time: its quote, and the member "attrs"; from behind its opening brace, or NULL.
+    if text >= end or text[0] != c'"':
+        return NULL
+    text = json_space(text + 1, end)
+    if text >= end or text[0] != c',':
+        return NULL
+    text = json_space(text + 1, end)
+    if end - text < 8 or memcmp(text, b'"attrs"', 7) != 0:
+        return NULL
+    text = json_space(text + 7, end)
+    if text >= end or text[0] != c':':
+        return NULL
+    text = json_space(text + 1, end)
+    return text + 1 if text < end and text[0] == c'{' else NULL
+
+
+def extract_attrs(Columns columns, Wanted wanted):
+    cdef Fields fields = fields_begin(columns, wanted)
+    cdef Rows* table = &columns.table
+    cdef const uint8_t* text
+    cdef const uint8_t* end
+    cdef Py_ssize_t row, index
+    cdef Py_ssize_t without = 0
+    cdef Found found
+    cdef Depth depth
+    memset(&depth, 0xFF, sizeof(Depth))
+    memset(&found, 0, sizeof(Found))
+    for index in range(wanted.count):
+        if wanted.items[index].length > 6 and memcmp(wanted.items[index].text, b"attrs.", 6) == 0:
+            depth.passed[index] = 6
+    for row in range(table.count):
+        text = NULL
+        if table.time_len[row]:
+            # The columns may have moved: a value that was unescaped grew them.
+            end = columns.bytes + columns.bytes_len
+            text = attrs_begin(columns.bytes + table.time_start[row] + table.time_len[row], end)
+        if text != NULL:
+            if found.any:
+                memset(&found, 0, sizeof(Found))
+            text = object_read(text, end, wanted, &depth, &found)
+        if text == NULL:
+            without += 1
+        elif found.any:
+            found_write(columns, fields, row, &found)
+    return without

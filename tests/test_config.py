@@ -154,6 +154,31 @@ def test_files_that_cannot_be_read(tmp_path: Path, content: bytes | None, expect
     assert (str(caught.value), caught.value.exit_code) == (f"{path}: {expected}", 78)
 
 
+@pytest.mark.parametrize(
+    ("source", "path", "text"),
+    [
+        ("", "sources[0].clusters", "`cluster` is not set"),
+        ("clusters: [{name: a}, {name: a}]", "sources[0].clusters", '"a" is there twice'),
+        ("clusters: [{name: a, group: aws/x}]", "sources[0].clusters", "expected a log group"),
+        ("clusters: [{name: a, regiom: x}]", "sources[0].clusters[0].regiom", "region"),
+        ("clusters: [{name: a}], log_types: [audits]", "sources[0].log_types[0]", "audit"),
+        ("clusters: [{name: a}], election: leader", "sources[0].election", "lease"),
+        ("clusters: [{name: a}], lease_name: A_b", "sources[0].lease_name", "expected a name"),
+        ("clusters: [{name: a}], requests_per_s_max: 50", "sources[0].requests_per_s_max", "25"),
+        ("clusters: [{name: a}], spool_bytes_max: 1MiB", "sources[0].spool_bytes_max", "16"),
+    ],
+)
+def test_problems_of_a_control_plane(source: str, path: str, text: str) -> None:
+    """
+    What it lacks or gets wrong has a key path and an expectation.
+    """
+    sources = f"sources: [{{name: s, type: eks_control_plane, {source}}}]"
+    with pytest.raises(ConfigError) as caught:
+        parse(f"{sources}\nroutes: [{{name: r, sink: {{type: blackhole}}}}]", name="t", environ={})
+    assert f"{path}: " in str(caught.value)
+    assert text in str(caught.value)
+
+
 def test_only_what_is_configured_is_imported() -> None:
     """
     A blackhole route does not pay for the AWS SDK or for Parquet.
@@ -164,7 +189,8 @@ def test_only_what_is_configured_is_imported() -> None:
         "import sys\nfrom agent.config import parse\n"
         "parse('routes: [{name: r, sink: {type: blackhole}}]', name='t', environ={})\n"
         "print(*[m for m in sys.modules if m.startswith(('aiobotocore', 'botocore', 'pyarrow', 'aiohttp', "
-        "'agent.sinks.parquet', 'agent.sinks.cloudwatch', 'prometheus_client', 'rich'))])"
+        "'agent.sinks.parquet', 'agent.sinks.cloudwatch', 'agent.core.pull', 'agent.sources.eks', "
+        "'prometheus_client', 'rich'))])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

@@ -67,4 +67,5 @@ def _destination(sink: Any) -> str:
 
 
 def _paths(settings: Any) -> str:
-    return printable(" ".join(getattr(settings, "paths", ())))
+    clusters = [item.name for item in getattr(settings, "clusters", ())]
+    return printable(" ".join(getattr(settings, "paths", clusters)))

@@ -91,9 +91,16 @@ class _Reader:
         if config is BAD or sources is None or routes is None:
             return None
         assert isinstance(config, Config)
+        self._name_clusters(config, sources)
         return dataclasses.replace(
             config, node=config.node or os.uname().nodename, sources=sources, routes=routes
         )
+
+    def _name_clusters(self, config: Config, sources: tuple[SourceConfig, ...]) -> None:
+        for index, source in enumerate(sources):
+            if source.type == "eks_control_plane" and not source.settings.queries(config.cluster):
+                text = "is empty and `cluster` is not set, expected the clusters to fetch, each with a name"
+                self.problems.append(Problem(f"sources[{index}].clusters", text))
 
     def _sources(self, tree: Any) -> tuple[SourceConfig, ...] | None:
         if tree is None:

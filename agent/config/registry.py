@@ -36,6 +36,7 @@ class Component(NamedTuple):
 SOURCES: dict[str, Component] = {
     "files": Component("agent.sources.settings", "FilesSettings"),
     "control_plane": Component("agent.sources.settings", "ControlPlaneSettings"),
+    "eks_control_plane": Component("agent.sources.eks_settings", "EksControlPlaneSettings"),
 }
 SINKS: dict[str, Component] = {
     "cloudwatch": Component("agent.sinks.cloudwatch_settings", "CloudWatchSettings"),

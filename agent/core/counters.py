@@ -203,6 +203,27 @@ SPOOL_BYTES = Metric(
 SPOOL_FILES = Metric(
     "tailrace_spool_files", "gauge", "Files in the spool of a source.", ("source",)
 )
+PULLED_EVENTS = Metric(
+    "tailrace_pulled_events",
+    "counter",
+    "Events of control planes that were fetched and are in the spool.",
+    ("source", "cluster", "log_type"),
+)
+PULL_REQUESTS = Metric(
+    "tailrace_pull_requests",
+    "counter",
+    "FilterLogEvents sent, by outcome.",
+    ("source", "region", "outcome"),
+)
+PULL_BEHIND_SECONDS = Metric(
+    "tailrace_pull_behind_seconds",
+    "gauge",
+    "How far the events of a control plane that were fetched are behind the clock of the service.",
+    ("source", "cluster", "streams"),
+)
+LEASE_HELD = Metric(
+    "tailrace_lease_held", "gauge", "1 where this agent is the one that fetches.", ("source",)
+)
 KUBERNETES_REQUESTS = Metric(
     "tailrace_kubernetes_requests",
     "counter",

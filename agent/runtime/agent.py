@@ -88,6 +88,7 @@ class Agent:
             await files.scan()
             if self.finite:
                 files.freeze()
+        producers = [] if self.finite else producers_of(self._world())
         async with asyncio.TaskGroup() as group:
             upkeep = [
                 group.create_task(self._keep(files.run, f"source {name}"), name=f"files.{name}")
@@ -106,7 +107,10 @@ class Agent:
             )
             keep = self._keep(held.run, "the check of deleted files")
             upkeep.append(group.create_task(keep, name="held"))
-            upkeep += self._start_producers(group)
+            upkeep += [
+                group.create_task(self._keep(run, what), name=what.replace(" ", "."))
+                for what, run in producers
+            ]
             resources = [files.resources for files in self.files.values()]
             learn = learn_instance(self.config, kubernetes, resources)
             upkeep.append(group.create_task(learn, name="instance"))
@@ -120,19 +124,22 @@ class Agent:
                 task.cancel()
         await self._aws.close()
 
-    def _start_producers(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
-        if self.finite:
-            return []
-        world = World(config=self.config, host=self._host, counters=self.counters, aws=self._aws)
-        return [
-            group.create_task(self._keep(run, what), name=what.replace(" ", "."))
-            for what, run in producers_of(self.files, world)
-        ]
+    def _world(self) -> World:
+        return World(
+            config=self.config,
+            host=self._host,
+            counters=self.counters,
+            aws=self._aws,
+            files=self.files,
+        )
 
     def _open_files(self, kubernetes: Kubernetes | None, rows: list[GenerationRow]) -> None:
         for source in self.config.sources:
+            settings = settings_of(
+                source.settings, state_dir=self.config.state_dir, source=source.name
+            )
             self.files[source.name] = Files(
-                settings_of(source.settings, state_dir=self.config.state_dir, source=source.name),
+                settings,
                 host=self._host,
                 counters=self.counters,
                 resources=Resources(
@@ -143,7 +150,7 @@ class Agent:
                     zone=self.config.instance.zone,
                     instance_id=self.config.instance.instance_id,
                     pods=kubernetes.pods if kubernetes is not None else None,
-                    components=getattr(source.settings, "components_by_path", None),
+                    components=settings.components_by_path,
                 ),
                 generations=rows,
                 routes=[item.name for item in self.config.routes if item.source == source.name],

@@ -76,16 +76,36 @@ class Connection:
 
         Raises RetryError.
         """
+        await self.send("GET", path, query, answered, deadline_s=deadline_s, timeout_s=timeout_s)
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str],
+        answered: Callable[[aiohttp.ClientResponse], Awaitable[None]],
+        *,
+        body: bytes = b"",
+        deadline_s: float,
+        timeout_s: float,
+    ) -> None:  # network op
+        """
+        Send one request, with *body* as JSON where there is one; as `get`.
+        """
         url = self._access.url + path
         try:
             session = self._open()
             self._token = self._access.read_token()
             headers = {"authorization": f"Bearer {self._token}"} if self._token else {}
+            if body:
+                headers["content-type"] = "application/json"
             async with asyncio.timeout(deadline_s):
                 async with asyncio.timeout(timeout_s):
-                    response = await session.get(
+                    response = await session.request(
+                        method,
                         URL(url, encoded=True).with_query(query),
                         headers=headers,
+                        data=body or None,
                         allow_redirects=False,
                         ssl=self._tls or True,
                         server_hostname=self._access.server_name or None,

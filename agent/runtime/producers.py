@@ -1,9 +1,9 @@
 """
 Sources that read no files: their spools, what fills them, and what is deleted behind the routes.
 
-A producer is a function `produce(source, spool, world)` in a module of its own, which is imported where a source of
-its type is configured.  It runs until it is cancelled.  After an error it is started again; it opens its spool first,
-which tells it how far it was.
+A producer is a module with two functions, imported where a source of its type is configured: `check(source, config)`
+raises StopError for what cannot work; `produce(source, spool, world)` runs until it is cancelled.  After an error it
+is started again; it opens its spool first, which tells it how far it was.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from agent.runtime.spool import Spool, passed_by_all
-from agent.sources.spooled import SpoolSettings, spool_directory, spool_log
+from agent.sources.settings import FilesSettings
+from agent.sources.spooled import spool_directory, spool_log
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     Produce = Callable[[SourceConfig, Spool, "World"], Awaitable[None]]
 
 #: Where the function `produce` of a type of source is.
-PRODUCERS: dict[str, str] = {}
+PRODUCERS: dict[str, str] = {"eks_control_plane": "agent.runtime.eks"}
 #: A batch waits this long for its deletion: about as long as between two checkpoints.
 PRUNE_INTERVAL_S = 1.0
 
@@ -43,21 +44,21 @@ class World:
     host: Host
     counters: Counters
     aws: AwsOnce
+    files: Mapping[str, Files]
 
 
-def producers_of(
-    files: Mapping[str, Files], world: World
-) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+def producers_of(world: World) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
     """
     Return (what, run) for everything that fills the spools of the configured sources, or empties them.
 
-    Without a route nobody would ever read what is fetched, so nothing is.
+    Without a route nobody would ever read what is fetched, so nothing is.  Raises StopError (78) for a source that
+    cannot work.
     """
     config = world.config
     read = {route.source for route in config.routes}
     found: list[tuple[str, Callable[[], Awaitable[None]]]] = []
     for source in config.sources:
-        if not isinstance(source.settings, SpoolSettings) or source.name not in read:
+        if isinstance(source.settings, FilesSettings) or source.name not in read:
             continue
         spool = Spool(
             spool_directory(config.state_dir, source.name),
@@ -66,9 +67,12 @@ def producers_of(
             host=world.host,
             counters=world.counters,
         )
-        produce: Produce = importlib.import_module(PRODUCERS[source.type]).produce
+        module = importlib.import_module(PRODUCERS[source.type])
+        module.check(source, config)
+        produce: Produce = module.produce
+        files = world.files[source.name]
         found.append((f"source {source.name}", partial(produce, source, spool, world)))
-        found.append((f"spool {source.name}", partial(_prune, spool, files[source.name], world)))
+        found.append((f"spool {source.name}", partial(_prune, spool, files, world)))
     return found
 
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from glob import escape
 from typing import TYPE_CHECKING, Annotated
@@ -43,20 +42,16 @@ _BEING_WRITTEN = re.compile(r"([0-9]{14})\.tmp")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpoolSettings:
-    """
-    The spool of a source that reads no files.
-    """
-
-    spool_bytes_max: Annotated[
-        int,
-        Meta(
-            ge=16 * MIB,
-            description="Bytes below state_dir that may wait for the slowest route; past it nothing more is "
-            "fetched until it has caught up.",
-        ),
-    ] = 512 * MIB
+#: The key `spool_bytes_max` of every such source.
+SpoolBytes = Annotated[
+    int,
+    Meta(
+        ge=16 * MIB,
+        description="Bytes below state_dir that may wait for the slowest route; past it nothing more is "
+        "fetched until it has caught up.",
+    ),
+]
+SPOOL_BYTES = 512 * MIB
 
 
 def spool_directory(state_dir: str, source: str) -> str:

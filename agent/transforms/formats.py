@@ -1,6 +1,8 @@
 """
 The formats of `parse`: for each a kernel, and where its level is.
 
+attrs
+    of a line in the spool of a source that reads no files: attrs.NAME, what the source knows of it beside its message
 json
     members; `a.b` for the member `b` of the object `a`
 logfmt
@@ -25,7 +27,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent._fastlayout import Layout, extract_groups, extract_layout
-from agent._fastobject import extract_json
+from agent._fastobject import extract_attrs, extract_json
 from agent._fastpairs import extract_klog, extract_logfmt, klog_levels
 from agent.core import regex
 from agent.transforms import component
@@ -68,6 +70,8 @@ def kernel_for(name: str, pattern: str) -> Kernel:
         return Kernel(
             lambda work: _or_json(work, extract_layout(work.columns, work.wanted, layout))
         )
+    if name == "attrs":
+        return Kernel(lambda work: extract_attrs(work.columns, work.wanted), ())
     if name == "klog":
         return Kernel(_klog, _KLOG_LEVEL)
     extract = {"json": extract_json, "logfmt": extract_logfmt}[name]

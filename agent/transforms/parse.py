@@ -39,11 +39,14 @@ class ParseSettings:
     """
 
     parse: Annotated[
-        Literal["json", "logfmt", "klog", "regex", "nginx", "envoy", "syslog", "component"],
+        Literal[
+            "json", "logfmt", "klog", "regex", "nginx", "envoy", "syslog", "component", "attrs"
+        ],
         Meta(
             description="Format: json is one object, alone or behind a prefix without a brace; klog and envoy are "
             "their text and their JSON; nginx is the combined access log; syslog is RFC 5424; component "
-            "is what the container, a component of the node or of its control plane, writes."
+            "is what the container, a component of the node or of its control plane, writes; attrs is what a source "
+            "such as eks_control_plane knows beside the message, as attrs.NAME; the next parse sees the row, too."
         ),
     ]
     pattern: Annotated[

@@ -20,6 +20,7 @@ from aiohttp import web
 
 from tests.fakes import cloudwatch_rules as rules
 from tests.fakes.cloudwatch_rules import Group, RefusalError
+from tests.fakes.filter_events import FilterEvents
 from tests.fakes.sigv4 import SignatureError, SignedRequest, check_signature
 
 if TYPE_CHECKING:
@@ -98,6 +99,9 @@ class FakeCloudWatch:
         #: PutLogEvents a second and account, as a bucket that is never larger than one second's worth.
         self.tps: float | None = None
         self._bucket = (0.0, 0.0)
+        self.region = REGION
+        #: What FilterLogEvents finds.
+        self.filter = FilterEvents(self)
         self._faults: dict[str, deque[Fault]] = {}
         self._released = asyncio.Event()
         self.hanging = asyncio.Event()
@@ -235,7 +239,7 @@ class FakeCloudWatch:
         signed = SignedRequest(request.method, raw_path, raw_query, request.headers, raw)
         try:
             key = check_signature(
-                signed, service="logs", region=REGION, keys=self.keys, now=self.now()
+                signed, service="logs", region=self.region, keys=self.keys, now=self.now()
             )
         except SignatureError as error:
             raise RefusalError(error.code, error.message) from error
@@ -272,6 +276,7 @@ class FakeCloudWatch:
             "CreateLogStream": self._create_log_stream,
             "PutRetentionPolicy": self._put_retention_policy,
             "DescribeLogGroups": self._describe_log_groups,
+            "FilterLogEvents": self.filter.answer,
         }
         if operation not in operations:
             raise RefusalError("UnknownOperationException", operation)

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from aiohttp import web
 
 from tests.fakes.kube_certificates import Authority
+from tests.fakes.kube_leases import LEASES, Leases
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,6 +98,7 @@ class FakeKubeApi:
         self.version = 1000
         self.port = 0
         self.watchers = 0
+        self.leases = Leases()
         self._random = random.Random(seed)
         self._objects: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in KINDS}
         self._history: list[Change] = []
@@ -229,6 +231,9 @@ class FakeKubeApi:
         assert request.transport is not None
         if token not in self.tokens and not request.transport.get_extra_info("peercert"):
             raise Refused(401, "Unauthorized")
+        if request.path.startswith(LEASES):
+            self.version += 1
+            return await self.leases.answer(request, token, self.version)
         if kind not in KINDS or not request.path.startswith("/api/v1/"):
             raise Refused(404, "NotFound", request.path)
         if unknown := query.keys() - PARAMETERS:

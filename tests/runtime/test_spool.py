@@ -17,7 +17,6 @@ from agent.runtime import spool as spool_module
 from agent.runtime.spool import Spool, passed_by_all
 from agent.runtime.state_disk import OsStateDisk
 from agent.sources.spooled import (
-    SpoolSettings,
     batch_name,
     batch_number,
     record,
@@ -259,7 +258,7 @@ async def test_routes_read_every_batch_once_and_the_slowest_decides(tmp_path: Pa
     """
     spool = made(tmp_path)
     await spool.open()
-    settings = settings_of(SpoolSettings(), state_dir=str(tmp_path), source="eks")
+    settings = settings_of(object(), state_dir=str(tmp_path), source="eks")
     key = spool_log(spool.directory)
     await spool.append(lines(0, 2), b"2")
     source = Source(settings, routes=("fast", "slow"))

@@ -1,0 +1,285 @@
+"""
+Fetches the logs of EKS control planes into a spool: the producer of sources of type `eks_control_plane`.
+
+One agent does it, chosen by a Lease (election.py), or alone.  Per Region a task asks FilterLogEvents, one query after
+another, no faster than `requests_per_s_max`; what is new is gathered, and written as one batch with the progress of
+all queries (core/pull.py).  So a crash, or a request without an answer, repeats a request and no event.
+
+A query that fails (no such group, not allowed) waits and is said once a minute; the others go on.
+A spool that is full stops the asking until routes have caught up.
+
+What others may go on from, should this node be lost, is the progress of the last batch that every route has
+committed: it is written into the Lease with every renewal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from agent.core import counters as metric
+from agent.core.errors import StopError
+from agent.core.pull import UNKNOWN_TYPE, Progress
+from agent.runtime.eks_requests import Asking
+from agent.runtime.spool import passed_by_all
+from agent.sources.spooled import record, spool_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from agent.config.values import Config, SourceConfig
+    from agent.core.pull import Event, Query
+    from agent.runtime.producers import World
+    from agent.runtime.spool import Spool
+    from agent.sources.eks_settings import EksControlPlaneSettings
+
+#: Bytes of records that are gathered before they are written: what a crash would fetch again.
+BATCH_BYTES = 4 << 20
+#: A batch that is smaller is written after this.
+BATCH_AGE_S = 5.0
+#: Progress without records is written this often: an hour of silence is not asked for again.
+POSITION_AGE_S = 60.0
+#: How often a full spool is looked at.
+FULL_WAIT_S = 1.0
+TELL_EVERY_S = 60.0
+
+
+def check(source: SourceConfig, config: Config) -> None:
+    """
+    Raise StopError (78) where the source cannot work.
+    """
+    settings: EksControlPlaneSettings = source.settings
+    if not settings.queries(config.cluster):
+        raise StopError(
+            f"source {source.name}: no cluster is named: set `cluster`, or `clusters` of the source",
+            exit_code=78,
+        )
+    if settings.election == "lease":
+        from agent.runtime.election import lease_place
+
+        lease_place(settings, config, source=source.name)
+
+
+async def produce(source: SourceConfig, spool: Spool, world: World) -> None:
+    """
+    Fetch until cancelled.
+    """
+    settings: EksControlPlaneSettings = source.settings
+    puller = Puller(source.name, settings, spool, world)
+    await puller.open({})
+    if settings.election == "none":
+        await puller.run()
+        return
+    from agent.runtime.election import Candidate
+
+    await Candidate(settings, world, identity=puller.identity, source=source.name).run(puller)
+
+
+class Puller:
+    """
+    The queries of one source, and what they have found.
+    """
+
+    def __init__(
+        self, name: str, settings: EksControlPlaneSettings, spool: Spool, world: World
+    ) -> None:
+        self._name = name
+        self._settings = settings
+        self._spool = spool
+        self._world = world
+        self._clock = world.host.clock
+        #: Who this agent is in elections, for as long as its state directory lives.
+        self.identity = ""
+        #: Whether it may: asked before every request and every write.
+        self.may: Callable[[], bool] = lambda: True
+        self._progress: dict[str, Progress] = {}
+        self._records: list[bytes] = []
+        self._bytes = 0
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._writing = asyncio.Lock()
+        self._written_at = float("-inf")
+        self._told: dict[str, float] = {}
+        #: Reach of all queries, by the number of the batch before which everything up to there is.
+        self._reaches: dict[int, dict[str, int]] = {}
+        self._published: dict[str, int] = {}
+
+    async def open(self, left: Mapping[str, int]) -> None:
+        """
+        Find out how far this agent was, and go on from what a holder before has *left* where that is further.
+
+        Progress in memory that was not written is forgotten: its events are fetched again.
+        """
+        now_ms = self._clock.now_ns() // 1_000_000
+        settings = self._settings
+        kept = _decoded(await self._spool.open())
+        self._records, self._bytes = [], 0
+        self._counts.clear()
+        for query in settings.queries(self._world.config.cluster):
+            progress = Progress(query=query, overlap_ms=int(settings.overlap_s * 1000), reach_ms=0)
+            if query.key in kept.get("queries", {}):
+                progress.restore(kept["queries"][query.key])
+            progress.reach_ms = max(progress.reach_ms, left.get(query.key, 0))
+            if not progress.reach_ms:
+                progress.reach_ms = now_ms - int(settings.history_s * 1000)
+            self._progress[query.key] = progress
+        self._reaches = {self._spool.number: self._reach()}
+        self._published = {}
+        self.identity = str(kept.get("identity") or f"{self._world.config.node}_{uuid.uuid4().hex}")
+        if kept.get("identity") != self.identity:
+            # Without a holder before nobody may take the first look's beginning for progress.
+            await self._spool.append(b"", _encoded(self.identity, {}))
+
+    def published(self) -> dict[str, int]:
+        """
+        Return how far every route has what was fetched: from there on another agent can go on.
+        """
+        files = self._world.files[self._name]
+        passed = passed_by_all(files.logs.get(spool_log(self._spool.directory)))
+        done = sorted(number for number in self._reaches if number <= passed)
+        for number in done:
+            self._published = self._reaches[number]
+        for number in done[:-1]:
+            del self._reaches[number]
+        return self._published
+
+    # -- fetching -----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """
+        Fetch until cancelled.
+        """
+        regions: dict[str, list[Progress]] = {}
+        for progress in self._progress.values():
+            regions.setdefault(progress.query.region, []).append(progress)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for region, queries in regions.items():
+                    asking = Asking(region, self._settings, self._world, source=self._name)
+                    follow = self._follow(asking, queries)
+                    group.create_task(follow, name=f"eks.{self._name}.{region}")
+                group.create_task(self._write_regularly(), name=f"eks.{self._name}.batches")
+        except BaseExceptionGroup as failed:
+            # One is enough to begin again; the others are of the same disk.
+            raise failed.exceptions[0] from None
+
+    async def _follow(self, asking: Asking, queries: Sequence[Progress]) -> None:
+        while True:
+            await self._until_room()
+            now = self._clock.monotonic()
+            progress = min(queries, key=lambda item: item.ready_at)
+            if progress.ready_at > now or not self.may():
+                await self._clock.sleep(max(0.05, progress.ready_at - now))
+                continue
+            await self._step(asking, progress)
+            self._measure(asking, progress)
+
+    async def _step(self, asking: Asking, progress: Progress) -> None:
+        settings, clock = self._settings, self._clock
+        interval_s = settings.poll_interval_s * self._spool.stretch
+        lag_ms = int(settings.lag_s * 1000)
+        if not progress.begin(asking.now_ms(), clock.monotonic(), lag_ms=lag_ms):
+            progress.ready_at = clock.monotonic() + interval_s
+            return
+        page, delay_s = await asking.page(progress)
+        now = clock.monotonic()
+        if page is None:
+            progress.ready_at = now + delay_s
+            return
+        fresh = progress.take(page.events, page.token, now_ms=asking.now_ms(), now=now)
+        self._gather(progress.query, fresh)
+        if progress.shortened:
+            self._say(
+                "eks_overlap_shortened",
+                f"source {self._name}: {progress.query.key} has more events in overlap_s than can be remembered: "
+                f"events that arrive later than {(progress.reach_ms - progress.floor_ms) / 1000:.0f} s are not "
+                "found; a subscription filter is for logs of this size",
+            )
+        if not progress.open:
+            # Far behind, the next hour follows at once; else it is time to wait.
+            behind_ms = asking.now_ms() - lag_ms - progress.reach_ms
+            progress.ready_at = now + (interval_s if behind_ms < 1000 * interval_s else 0)
+        if self._bytes >= BATCH_BYTES:
+            await self._write()
+
+    def _gather(self, query: Query, events: Sequence[Event]) -> None:
+        for event in events:
+            attrs = {
+                "event_id": event.event_id,
+                "cluster": query.cluster,
+                "log_type": event.type,
+                "log_stream": event.stream,
+            }
+            line = record(event.message, time_ns=event.time_ms * 1_000_000, attrs=attrs)
+            self._records.append(line)
+            self._bytes += len(line)
+            self._counts[query.cluster, event.type] += 1
+            if event.type == UNKNOWN_TYPE:
+                self._say(
+                    "eks_unknown_stream",
+                    f"source {self._name}: {query.group} has a stream {event.stream[:80]} of no known component: "
+                    f"its events have the log_type {UNKNOWN_TYPE}",
+                )
+
+    # -- batches ------------------------------------------------------------------------------
+
+    async def _write_regularly(self) -> None:
+        while True:
+            await self._clock.sleep(BATCH_AGE_S * self._spool.stretch)
+            old = self._clock.monotonic() - self._written_at >= POSITION_AGE_S
+            if self._records or old:
+                await self._write()
+
+    async def _write(self) -> None:
+        async with self._writing:
+            if not self.may():
+                return
+            records = b"".join(self._records)
+            counts, self._counts = self._counts, Counter()
+            reach = self._reach()
+            position = _encoded(self.identity, self._progress)
+            # What is found from here on belongs to the next batch.
+            self._records, self._bytes = [], 0
+            await self._spool.append(records, position)
+            self._reaches[self._spool.number] = reach
+            self._written_at = self._clock.monotonic()
+            for (cluster, kind), count in counts.items():
+                self._world.counters.add(metric.PULLED_EVENTS, count, self._name, cluster, kind)
+
+    async def _until_room(self) -> None:
+        while not self._spool.has_room:
+            self._say(
+                "spool_full",
+                f"source {self._name}: the spool is full ({self._spool.bytes_held} bytes): nothing is fetched until "
+                "the slowest route has caught up (tailrace status says which); spool_bytes_max raises the limit",
+            )
+            await self._clock.sleep(FULL_WAIT_S)
+
+    def _reach(self) -> dict[str, int]:
+        return {key: progress.reach_ms for key, progress in self._progress.items()}
+
+    def _measure(self, asking: Asking, progress: Progress) -> None:
+        behind_s = max(0.0, (asking.now_ms() - progress.reach_ms) / 1000)
+        query = progress.query
+        self._world.counters.set(
+            metric.PULL_BEHIND_SECONDS, behind_s, self._name, query.cluster, query.prefix
+        )
+
+    def _say(self, event: str, text: str) -> None:
+        now = self._clock.monotonic()
+        if now - self._told.get(event, float("-inf")) >= TELL_EVERY_S:
+            self._told[event] = now
+            self._world.host.tell(event, text, level="warning", source=self._name)
+
+
+def _encoded(identity: str, progress: Mapping[str, Progress]) -> bytes:
+    queries = {key: item.kept() for key, item in progress.items()}
+    return orjson.dumps({"identity": identity, "queries": queries})
+
+
+def _decoded(position: bytes) -> dict[str, Any]:
+    kept: dict[str, Any] = orjson.loads(position) if position else {}
+    return kept

@@ -1,0 +1,204 @@
+"""
+FilterLogEvents in one Region: how fast it is asked, and what its answers mean for a query.
+
+| answer | what follows |
+|---|---|
+| 200 with `x-amzn-RequestId` | a page |
+| throttled | every query of the Region waits, and the rate is halved; it grows back with every page |
+| InvalidParameterException for a token | the token expired: the query begins again at once |
+| no such group, not allowed, anything unknown | this query waits about a minute, and it is said once a minute |
+| no answer, 5xx | this query waits, longer each time |
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from agent.core import counters as metric
+from agent.core.aws import AwsSettings
+from agent.core.errors import RetryError
+from agent.core.retry import Backoff, Failure
+from agent.sinks.cloudwatch_requests import Action, Answer, headers_for, understand
+
+if TYPE_CHECKING:
+    from agent.core.host import Response
+    from agent.core.pull import Progress, Query
+    from agent.runtime.producers import World
+    from agent.sources.eks_settings import EksControlPlaneSettings
+
+OPERATION = "FilterLogEvents"
+#: Under throttling at least this many requests a second.
+RATE_MIN = 0.1
+#: Pages after which a rate that was halved is what it was.
+RATE_PAGES = 60
+TELL_EVERY_S = 60.0
+_FAILURES = {
+    Action.THROTTLED: Failure.THROTTLED,
+    Action.OUTAGE: Failure.OUTAGE,
+    Action.CONFLICT: Failure.CONFLICT,
+}
+
+
+class Page(NamedTuple):
+    """
+    What one request brought.
+    """
+
+    events: list[Any]
+    token: str | None
+
+
+class Asking:
+    """
+    The requests of one source in one Region.
+    """
+
+    def __init__(
+        self, region: str, settings: EksControlPlaneSettings, world: World, *, source: str
+    ) -> None:
+        self._region = region
+        self._settings = settings
+        self._source = source
+        self._host = world.host
+        self._clock = world.host.clock
+        self._counters = world.counters
+        plain = {field.name: getattr(settings, field.name) for field in fields(AwsSettings)}
+        self._client = world.aws.client("logs", AwsSettings(**(plain | {"region": region})))
+        self._rate = settings.requests_per_s_max
+        self._next_at = float("-inf")
+        self._backoffs: dict[str, Backoff] = {}
+        self._told: dict[tuple[str, str], float] = {}
+        #: The service's clock less the monotonic one; None before its first answer.
+        self._offset_ms: int | None = None
+
+    def now_ms(self) -> int:
+        """
+        Return the service's time; ours, before it has answered once.
+        """
+        if self._offset_ms is None:
+            return self._clock.now_ns() // 1_000_000
+        return int(self._clock.monotonic() * 1000) + self._offset_ms
+
+    async def page(self, progress: Progress) -> tuple[Page | None, float]:  # network op
+        """
+        Ask for the next page of *progress*; without one, return the seconds to wait.
+        """
+        query = progress.query
+        await self._pace()
+        try:
+            response = await self._client.request(
+                "POST",
+                "/",
+                headers=headers_for(OPERATION),
+                body=orjson.dumps(progress.body()),
+                timeout_s=self._settings.request_timeout_s,
+            )
+        except RetryError as error:
+            failure = Failure.SLOW if error.slow else Failure.OUTAGE
+            return None, self._failed(query, failure, error.code or "connection", str(error))
+        self._read_clock(response)
+        page = _page_of(response) if response.status == 200 else None
+        if page is not None:
+            self._count("ok")
+            self._backoffs.pop(query.key, None)
+            top = self._settings.requests_per_s_max
+            self._rate = min(top, self._rate + top / RATE_PAGES)
+            return page, 0.0
+        return None, self._refused(progress, understand(response))
+
+    async def _pace(self) -> None:
+        now = self._clock.monotonic()
+        wait_s = self._next_at - now
+        self._next_at = max(now, self._next_at) + 1 / self._rate
+        if wait_s > 0:
+            await self._clock.sleep(wait_s)
+
+    def _read_clock(self, response: Response) -> None:
+        try:
+            seconds = parsedate_to_datetime(response.headers["date"]).timestamp()
+        except (KeyError, ValueError, TypeError):
+            return
+        # The header has whole seconds: the service's clock is at least that.
+        self._offset_ms = int(seconds * 1000) - int(self._clock.monotonic() * 1000)
+
+    def _refused(self, progress: Progress, answer: Answer) -> float:
+        query = progress.query
+        if answer.action is Action.REFUSED and progress.token:
+            self._count("token")
+            progress.restart()
+            return 0.0
+        if answer.action is Action.DELIVERED:
+            return self._failed(query, Failure.OUTAGE, "untrusted_reply", "200 that is no page")
+        failure = _FAILURES.get(answer.action, Failure.SLOW)
+        text = f"{answer.code}: {answer.message}{_remedy(answer, query)}"
+        delay_s = self._failed(
+            query, failure, answer.code, text, retry_after_s=answer.retry_after_s
+        )
+        if failure is Failure.THROTTLED:
+            self._rate = max(RATE_MIN, self._rate / 2)
+            self._next_at = max(self._next_at, self._clock.monotonic() + delay_s)
+        return delay_s
+
+    def _failed(
+        self,
+        query: Query,
+        failure: Failure,
+        code: str,
+        text: str,
+        *,
+        retry_after_s: float | None = None,
+    ) -> float:
+        self._count(code)
+        backoff = self._backoffs.setdefault(query.key, Backoff())
+        delay_s = backoff.failed(failure, self._clock.random(), retry_after_s=retry_after_s)
+        assert delay_s is not None
+        now = self._clock.monotonic()
+        if now - self._told.get((query.group, code), float("-inf")) >= TELL_EVERY_S:
+            self._told[query.group, code] = now
+            self._host.tell(
+                "eks_fetch_failed",
+                f"source {self._source}: {query.group} in {self._region or 'the default Region'}: {text}; "
+                "everything else goes on",
+                level="warning",
+                source=self._source,
+                code=code,
+            )
+        return delay_s
+
+    def _count(self, outcome: str) -> None:
+        self._counters.add(metric.PULL_REQUESTS, 1, self._source, self._region, outcome)
+
+
+def _page_of(response: Response) -> Page | None:
+    """
+    Return the page in *response*; None where it is none.
+    """
+    # Proxies answer 200 to anything.
+    if "x-amzn-requestid" not in response.headers:
+        return None
+    try:
+        body = orjson.loads(response.body)
+        events, token = body.get("events") or [], body.get("nextToken") or None
+        usable = all(
+            isinstance(item["eventId"], str) and isinstance(item["timestamp"], int)
+            for item in events
+        )
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
+        return None
+    return Page(events, token) if usable else None
+
+
+def _remedy(answer: Answer, query: Query) -> str:
+    if answer.action is Action.CREATE:
+        types = ",".join(f'"{kind}"' for kind in sorted(query.types))
+        return (
+            "; turn the control plane's logs on: aws eks update-cluster-config --name "
+            f'{query.cluster} --logging \'{{"clusterLogging":[{{"types":[{types}],"enabled":true}}]}}\''
+        )
+    if answer.action is Action.DENIED:
+        return f"; the role needs logs:{OPERATION} on the log group (config/iam/eks-control-plane.json)"
+    return ""
