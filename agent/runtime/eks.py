@@ -26,7 +26,7 @@ from agent.core.errors import StopError
 from agent.core.pull import UNKNOWN_TYPE, Progress
 from agent.runtime.eks_requests import Asking
 from agent.runtime.spool import passed_by_all
-from agent.sources.spooled import record, spool_log
+from agent.sources.spooled import record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +37,15 @@ if TYPE_CHECKING:
     from agent.runtime.spool import Spool
     from agent.sources.eks_settings import EksControlPlaneSettings
 
+#: What writes a type of log, as transforms and selects know it.
+COMPONENTS = {
+    "api": "kube-apiserver",
+    "audit": "audit",
+    "authenticator": "aws-iam-authenticator",
+    "controllerManager": "kube-controller-manager",
+    "scheduler": "kube-scheduler",
+    UNKNOWN_TYPE: "unknown",
+}
 #: Bytes of records that are gathered before they are written: what a crash would fetch again.
 BATCH_BYTES = 4 << 20
 #: A batch that is smaller is written after this.
@@ -97,7 +106,8 @@ class Puller:
         #: Whether it may: asked before every request and every write.
         self.may: Callable[[], bool] = lambda: True
         self._progress: dict[str, Progress] = {}
-        self._records: list[bytes] = []
+        #: By component.
+        self._records: dict[str, list[bytes]] = {}
         self._bytes = 0
         self._counts: Counter[tuple[str, str]] = Counter()
         self._writing = asyncio.Lock()
@@ -116,7 +126,7 @@ class Puller:
         now_ms = self._clock.now_ns() // 1_000_000
         settings = self._settings
         kept = _decoded(await self._spool.open())
-        self._records, self._bytes = [], 0
+        self._records, self._bytes = {}, 0
         self._counts.clear()
         for query in settings.queries(self._world.config.cluster):
             progress = Progress(query=query, overlap_ms=int(settings.overlap_s * 1000), reach_ms=0)
@@ -131,14 +141,13 @@ class Puller:
         self.identity = str(kept.get("identity") or f"{self._world.config.node}_{uuid.uuid4().hex}")
         if kept.get("identity") != self.identity:
             # Without a holder before nobody may take the first look's beginning for progress.
-            await self._spool.append(b"", _encoded(self.identity, {}))
+            await self._spool.append({}, _encoded(self.identity, {}))
 
     def published(self) -> dict[str, int]:
         """
         Return how far every route has what was fetched: from there on another agent can go on.
         """
-        files = self._world.files[self._name]
-        passed = passed_by_all(files.logs.get(spool_log(self._spool.directory)))
+        passed = self._spool.passed(passed_by_all(self._world.files[self._name], self._spool))
         done = sorted(number for number in self._reaches if number <= passed)
         for number in done:
             self._published = self._reaches[number]
@@ -214,7 +223,7 @@ class Puller:
                 "log_stream": event.stream,
             }
             line = record(event.message, time_ns=event.time_ms * 1_000_000, attrs=attrs)
-            self._records.append(line)
+            self._records.setdefault(COMPONENTS[event.type], []).append(line)
             self._bytes += len(line)
             self._counts[query.cluster, event.type] += 1
             if event.type == UNKNOWN_TYPE:
@@ -237,12 +246,12 @@ class Puller:
         async with self._writing:
             if not self.may():
                 return
-            records = b"".join(self._records)
+            records = {name: b"".join(lines) for name, lines in self._records.items()}
             counts, self._counts = self._counts, Counter()
             reach = self._reach()
             position = _encoded(self.identity, self._progress)
             # What is found from here on belongs to the next batch.
-            self._records, self._bytes = [], 0
+            self._records, self._bytes = {}, 0
             await self._spool.append(records, position)
             self._reaches[self._spool.number] = reach
             self._written_at = self._clock.monotonic()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from agent.runtime.spool import Spool, passed_by_all
 from agent.sources.settings import FilesSettings
-from agent.sources.spooled import spool_directory, spool_log
+from agent.sources.spooled import spool_directory
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -77,7 +77,6 @@ def producers_of(world: World) -> list[tuple[str, Callable[[], Awaitable[None]]]
 
 
 async def _prune(spool: Spool, files: Files, world: World) -> None:
-    key = spool_log(spool.directory)
     while True:
         await world.host.clock.sleep(PRUNE_INTERVAL_S)
-        await spool.prune(passed_by_all(files.logs.get(key)))
+        await spool.prune(passed_by_all(files, spool))

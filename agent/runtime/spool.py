@@ -6,11 +6,12 @@ What a producer may rely on:
 - `append` makes a batch and the position behind it durable together: after a crash at any point there is
   either neither or both, and `open` returns the position that belongs to the records that are there;
 - routes see whole batches alone, so no line of it is ever torn, cut or taken back;
-- a batch is deleted when every route that reads the source has committed it.  The newest one stays.
+- a file is deleted when every route that reads the source has committed it.  The newest of every Log stays.
 
-How: the batch is written to `NUMBER.tmp` and synced; then `position`, which names that number, takes the place of the
-one before, and the directory is synced: from here on the batch counts.  Then it gets its name in the Log.
-A start gives a batch that counts its name, and deletes one that does not.
+How: a batch is a file for each component that it has records of, written to `NUMBER.COMPONENT.tmp` and synced; then
+`position`, which names that number, takes the place of the one before, and the directory is synced: from here on the
+batch counts.  Then its files get their names in their Logs.  A start gives files of a batch that counts their names,
+and deletes those of one that does not.
 
     position = one line of JSON {"version":1,"number":42,"bytes":17}, then as many bytes of the producer's
 """
@@ -27,15 +28,18 @@ from agent.core.errors import StopError
 from agent.sinks.parquet_staging import make_directories, write_all
 from agent.sources.spooled import (
     POSITION_NAME,
-    batch_name,
-    batch_number,
-    being_written,
-    number_being_written,
+    File,
+    batch_file,
+    spool_log,
+    unfinished_file,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from agent.core.counters import Counters
     from agent.core.host import Host
+    from agent.sources.files import Files
     from agent.sources.followed import FollowedLog
 
 VERSION = 1
@@ -60,8 +64,8 @@ class Spool:
         self._host = host
         self._disk = host.state_disk
         self._counters = counters
-        #: Bytes of every batch that is there, by number.
-        self._files: dict[int, int] = {}
+        #: Every file that is there, with its bytes.
+        self._files: dict[File, int] = {}
         self._number = 0
         self._opened = False
 
@@ -78,6 +82,13 @@ class Spool:
         Bytes of all batches.
         """
         return sum(self._files.values())
+
+    @property
+    def components(self) -> set[str]:
+        """
+        Components that have a file.
+        """
+        return {file.component for file in self._files}
 
     @property
     def number(self) -> int:
@@ -104,35 +115,50 @@ class Spool:
         self._measure()
         return position
 
-    async def append(self, records: bytes, position: bytes) -> None:
+    async def append(self, records: Mapping[str, bytes], position: bytes) -> None:
         """
-        Make *records* (whole lines; none is allowed) and *position* durable.
+        Make *records* (whole lines by component; none is allowed) and *position* durable.
 
         Raises OSError: then nobody knows what is there until it is opened again.
         """
         assert self._opened, "the spool is not open"
-        assert not records or records.endswith(b"\n")
+        assert all(lines.endswith(b"\n") for lines in records.values())
         self._opened = False
         number = self._number + 1 if records else self._number
-        await self._host.run_blocking(self._write, number, records, position)
+        files = {File(component, number): lines for component, lines in records.items()}
+        await self._host.run_blocking(self._write, number, files, position)
         self._opened = True
-        if records:
-            self._number = number
-            self._files[number] = len(records)
+        self._number = number
+        self._files |= {file: len(lines) for file, lines in files.items()}
         self._measure()
 
-    async def prune(self, passed: int) -> None:
+    async def prune(self, passed: Mapping[str, int]) -> None:
         """
-        Delete what every route has: batches up to number *passed*, except the newest.
+        Delete what every route has: files up to number *passed* of their component, except the newest.
 
-        The newest keeps the Log alive, with its cursors.
+        The newest keeps a Log alive, with its cursors.
         """
-        gone = [number for number in self._files if number <= passed and number != self._number]
+        newest: dict[str, int] = {}
+        for file in self._files:
+            newest[file.component] = max(file.number, newest.get(file.component, 0))
+        gone = [
+            file
+            for file in self._files
+            if file.number <= passed.get(file.component, 0)
+            and file.number != newest[file.component]
+        ]
         if gone:
             await self._host.run_blocking(self._unlink, gone)
-            for number in gone:
-                self._files.pop(number, None)
+            for file in gone:
+                self._files.pop(file, None)
             self._measure()
+
+    def passed(self, passed: Mapping[str, int]) -> int:
+        """
+        Return the number up to which every batch is passed where of each component those up to *passed* are.
+        """
+        waiting = (f.number for f in self._files if f.number > passed.get(f.component, 0))
+        return min(waiting, default=self._number + 1) - 1
 
     # -- in the executor ----------------------------------------------------------------------
 
@@ -140,19 +166,19 @@ class Spool:
         disk = self._disk
         make_directories(disk, self.directory)
         names = [name for name, _ in disk.list(self.directory)]
-        batches = {number: name for name in names if (number := batch_number(name)) is not None}
-        counted, position = self._read_position(max(batches, default=0))
+        files = {file for name in names if (file := batch_file(name)) is not None}
+        counted, position = self._read_position(max((file.number for file in files), default=0))
         for name in names:
-            number = number_being_written(name)
-            if number is None and name != POSITION_NAME + ".tmp":
+            file = unfinished_file(name)
+            if file is None and name != POSITION_NAME + ".tmp":
                 continue
-            if number == counted and number not in batches:
-                disk.rename(self._path(name), self._path(batch_name(number)))
-                batches[number] = batch_name(number)
+            if file is not None and file.number == counted and file not in files:
+                disk.rename(self._path(name), self._path(file.name))
+                files.add(file)
             else:
                 disk.unlink(self._path(name))
-        self._files = {number: self._size(name) for number, name in sorted(batches.items())}
-        self._number = max(counted, *batches, 0)
+        self._files = {file: self._size(file.name) for file in sorted(files)}
+        self._number = max(counted, *(file.number for file in files), 0)
         return position
 
     def _read_position(self, last: int) -> tuple[int, bytes]:
@@ -187,16 +213,16 @@ class Spool:
             return last, b""
         return number, position
 
-    def _write(self, number: int, records: bytes, position: bytes) -> None:
+    def _write(self, number: int, files: Mapping[File, bytes], position: bytes) -> None:
         disk = self._disk
-        if records:
-            self._write_file(being_written(number), records)
+        for file, lines in files.items():
+            self._write_file(file.being_written, lines)
         head = orjson.dumps({"version": VERSION, "number": number, "bytes": len(position)})
         self._write_file(POSITION_NAME + ".tmp", head + b"\n" + position)
         disk.rename(self._path(POSITION_NAME + ".tmp"), self._path(POSITION_NAME))
         disk.sync_directory(self.directory)
-        if records:
-            disk.rename(self._path(being_written(number)), self._path(batch_name(number)))
+        for file in files:
+            disk.rename(self._path(file.being_written), self._path(file.name))
 
     def _write_file(self, name: str, content: bytes) -> None:
         fd = self._disk.open(self._path(name))
@@ -207,9 +233,9 @@ class Spool:
         finally:
             self._disk.close(fd)
 
-    def _unlink(self, numbers: list[int]) -> None:
-        for number in numbers:
-            path = self._path(batch_name(number))
+    def _unlink(self, files: Sequence[File]) -> None:
+        for file in files:
+            path = self._path(file.name)
             if self._disk.exists(path):
                 self._disk.unlink(path)
         # A name that came back with a power loss would be read again.
@@ -230,16 +256,23 @@ class Spool:
         self._counters.set(metric.SPOOL_FILES, len(self._files), self.source)
 
 
-def passed_by_all(log: FollowedLog | None) -> int:
+def passed_by_all(files: Files, spool: Spool) -> dict[str, int]:
     """
-    Return the number of the last batch that every route has committed; 0: none.
+    Return by component the number of the last file that every route has committed.
     """
-    if log is None:
-        return 0
+    found = {}
+    for component in spool.components:
+        log = files.logs.get(spool_log(spool.directory, component))
+        if log is not None:
+            found[component] = _passed(log)
+    return found
+
+
+def _passed(log: FollowedLog) -> int:
     floor = log.floor
-    numbers = [
-        batch_number(generation.name)
+    passed = (
+        batch_file(generation.name)
         for generation in log.chain.generations
         if generation.size and floor >= (generation.number, generation.size)
-    ]
-    return max((number for number in numbers if number is not None), default=0)
+    )
+    return max((file.number for file in passed if file is not None), default=0)

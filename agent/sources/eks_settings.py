@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from agent.core.aws import AwsSettings
+from agent.core.components import COMPONENTS, ComponentPaths
 from agent.core.pull import LOG_TYPES, Query, queries_of
 from agent.sources.spooled import SPOOL_BYTES, SpoolBytes
 
@@ -131,6 +132,13 @@ class EksControlPlaneSettings(AwsSettings):
             raise ValueError(
                 f'lease_name: got "{self.lease_name}", expected a name of a-z, 0-9 and -'
             )
+
+    @property
+    def components_by_path(self) -> ComponentPaths:
+        """
+        Whose a file is that is called like a Log of the spool.
+        """
+        return ComponentPaths((f"*/{name}.log", name) for name in COMPONENTS)
 
     def queries(self, cluster: str) -> list[Query]:
         """

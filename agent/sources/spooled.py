@@ -1,13 +1,13 @@
 r"""
 Sources whose input is no file: what they read is written to a spool, which is a Log like any other.
 
-A spool is a directory below the state directory.  Its files are the generations of one Log, `spool.log`, each
-of them written once, whole, and never changed:
+A spool is a directory below the state directory.  Its files are the generations of Logs, one of each component, and
+each of them is written once, whole, and never changed:
 
 | name | what |
 |---|---|
-| `spool.log-00000000-00000000000042` | one batch of records; numbers grow, so their order is that of rotated files |
-| `00000000000042.tmp` | a batch that is being written |
+| `audit.log-00000000-00000000000042` | records of one batch; numbers grow, so their order is that of rotated files |
+| `00000000000042.audit.tmp` | the same while it is being written |
 | `position` | how far the producer is, with the batch of which number (runtime/spool.py) |
 
 A record is a line of Docker's json-file format: what the producer knows of it beside message and time is in
@@ -20,25 +20,26 @@ from __future__ import annotations
 
 import posixpath
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from glob import escape
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import orjson
 from msgspec import Meta
 
+from agent.core.components import COMPONENTS, ComponentPaths
 from agent.sources.settings import FilesSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MIB = 1 << 20
-LOG_NAME = "spool.log"
 POSITION_NAME = "position"
 #: A message of CloudWatch is at most 1 MiB; as JSON every byte of it can become six.
 LINE_BYTES_MAX = 8 * MIB
-_NAME = re.compile(re.escape(LOG_NAME) + r"-00000000-([0-9]{14})")
-_BEING_WRITTEN = re.compile(r"([0-9]{14})\.tmp")
+_BATCH = re.compile(r"([a-z0-9-]+)\.log-00000000-([0-9]{14})")
+_BEING_WRITTEN = re.compile(r"([0-9]{14})\.([a-z0-9-]+)\.tmp")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -61,11 +62,52 @@ def spool_directory(state_dir: str, source: str) -> str:
     return posixpath.join(state_dir, "spool", source)
 
 
-def spool_log(directory: str) -> str:
+def spool_log(directory: str, component: str) -> str:
     """
-    Return the key of the spool's Log.
+    Return the key of a Log of the spool.
     """
-    return posixpath.join(directory, LOG_NAME)
+    return posixpath.join(directory, f"{component}.log")
+
+
+class File(NamedTuple):
+    """
+    What of one component is in one batch.
+    """
+
+    component: str
+    number: int
+
+    @property
+    def name(self) -> str:
+        """
+        The name that makes it a generation.
+        """
+        return f"{self.component}.log-00000000-{self.number:014d}"
+
+    @property
+    def being_written(self) -> str:
+        """
+        Its name before it is whole, or counts.
+        """
+        return f"{self.number:014d}.{self.component}.tmp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolFiles(FilesSettings):
+    """
+    How the files of a spool are followed: a Log's component is its container.
+    """
+
+    directory: str
+
+    @property
+    def components_by_path(self) -> ComponentPaths:
+        """
+        Whose a Log is, by its name.
+        """
+        prefix = escape(self.directory)
+        names = (*COMPONENTS, "unknown")
+        return ComponentPaths((f"{prefix}/{name}.log", name) for name in names)
 
 
 def settings_of(settings: object, *, state_dir: str, source: str) -> FilesSettings:
@@ -74,38 +116,29 @@ def settings_of(settings: object, *, state_dir: str, source: str) -> FilesSettin
     """
     if isinstance(settings, FilesSettings):
         return settings
-    path = spool_log(spool_directory(state_dir, source))
-    return FilesSettings(paths=(escape(path),), format="docker", line_bytes_max=LINE_BYTES_MAX)
+    directory = spool_directory(state_dir, source)
+    return SpoolFiles(
+        directory=directory,
+        paths=(f"{escape(directory)}/*.log",),
+        format="docker",
+        line_bytes_max=LINE_BYTES_MAX,
+    )
 
 
-def batch_name(number: int) -> str:
+def batch_file(name: str) -> File | None:
     """
-    Return the name of the file with batch *number*.
+    Return what the file *name* is; None for one that is not of a batch.
     """
-    return f"{LOG_NAME}-00000000-{number:014d}"
+    found = _BATCH.fullmatch(name)
+    return File(found[1], int(found[2])) if found else None
 
 
-def being_written(number: int) -> str:
+def unfinished_file(name: str) -> File | None:
     """
-    Return its name before it is whole.
-    """
-    return f"{number:014d}.tmp"
-
-
-def batch_number(name: str) -> int | None:
-    """
-    Return the number of the batch in the file *name*; None for another file.
-    """
-    found = _NAME.fullmatch(name)
-    return int(found[1]) if found else None
-
-
-def number_being_written(name: str) -> int | None:
-    """
-    Return the number of the batch that was being written to *name*; None for another file.
+    Return what was being written to the file *name*; None for another file.
     """
     found = _BEING_WRITTEN.fullmatch(name)
-    return int(found[1]) if found else None
+    return File(found[2], int(found[1])) if found else None
 
 
 def record(message: str, *, time_ns: int, attrs: Mapping[str, str]) -> bytes:

@@ -120,6 +120,20 @@ def test_logs_actions() -> None:
     assert actions("cloudwatch.json") == {"logs:CreateLogStream", "logs:PutLogEvents"}
 
 
+def test_actions_of_the_puller() -> None:
+    """
+    One operation, on the group that EKS writes to.
+    """
+    from agent.runtime.eks_requests import OPERATION
+    from agent.sources.eks_settings import ClusterSettings, EksControlPlaneSettings
+
+    assert actions("eks-control-plane.json") == {f"logs:{OPERATION}"}
+    settings = EksControlPlaneSettings(clusters=(ClusterSettings(name="CLUSTER_NAME"),))
+    (group,) = {query.group for query in settings.queries("")}
+    (statement,) = statements("eks-control-plane.json")
+    assert {item.split(":log-group:")[1] for item in statement["Resource"]} == {group, f"{group}:*"}
+
+
 def test_s3_actions() -> None:
     """
     S3: exactly what the requests of the store need; a new kind of request fails here.

@@ -21,7 +21,7 @@ from agent.runtime.producers import World
 from agent.runtime.spool import Spool
 from agent.runtime.state_disk import OsStateDisk
 from agent.sources.eks_settings import EksControlPlaneSettings
-from agent.sources.spooled import batch_number, spool_directory
+from agent.sources.spooled import batch_file, spool_directory
 from tests.fakes.cloudwatch_rules import RefusalError
 from tests.fakes.filter_events import FilterEvents
 
@@ -186,7 +186,7 @@ class Node:
         return [
             orjson.loads(line)
             for path in sorted(directory.iterdir())
-            if batch_number(path.name) is not None
+            if batch_file(path.name) is not None
             for line in path.read_bytes().splitlines()
         ]
 

@@ -229,7 +229,9 @@ async def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     """
     monkeypatch.setattr(eks, "BATCH_AGE_S", 0.05)
     # Every route has everything at once.
-    monkeypatch.setattr(eks, "passed_by_all", lambda _log: 1 << 40)
+    monkeypatch.setattr(
+        eks, "passed_by_all", lambda _files, spool: dict.fromkeys(spool.components, 1 << 40)
+    )
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     async with FakeKubeApi(tmp_path) as api:
         shared, log = Service(cast("Any", JumpingClock())), Log()

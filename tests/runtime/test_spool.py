@@ -17,8 +17,8 @@ from agent.runtime import spool as spool_module
 from agent.runtime.spool import Spool, passed_by_all
 from agent.runtime.state_disk import OsStateDisk
 from agent.sources.spooled import (
-    batch_name,
-    batch_number,
+    File,
+    batch_file,
     record,
     settings_of,
     spool_directory,
@@ -95,7 +95,7 @@ def numbers(spool: Spool, tmp_path: Path) -> list[int]:
     Return the numbers of all lines in the spool, in the order of its files.
     """
     directory = tmp_path / "spool" / "eks"
-    names = sorted(item.name for item in directory.iterdir() if batch_number(item.name) is not None)
+    names = sorted(item.name for item in directory.iterdir() if batch_file(item.name) is not None)
     return [
         int(orjson.loads(line)["attrs"]["event_id"])
         for name in names
@@ -121,11 +121,11 @@ async def test_batch_and_position_come_back_together(tmp_path: Path) -> None:
     """
     spool = made(tmp_path)
     assert await spool.open() == b""
-    await spool.append(lines(0, 3), b"at 3")
-    await spool.append(b"", b"at 3, later")
+    await spool.append({"audit": lines(0, 3)}, b"at 3")
+    await spool.append({}, b"at 3, later")
     again = made(tmp_path)
     assert await again.open() == b"at 3, later"
-    await again.append(lines(3, 2), b"at 5")
+    await again.append({"audit": lines(3, 2)}, b"at 5")
     assert numbers(again, tmp_path) == [0, 1, 2, 3, 4]
 
 
@@ -140,11 +140,11 @@ async def test_killed_at_any_point_nothing_is_torn_lost_or_twice(tmp_path: Path)
         root.mkdir()
         spool = made(root, disk)
         await spool.open()
-        await spool.append(lines(0, 2), b"2")
+        await spool.append({"audit": lines(0, 2)}, b"2")
         disk.left = points
         try:
-            await spool.append(lines(2, 3), b"5")
-            await spool.prune(1)
+            await spool.append({"audit": lines(2, 3)}, b"5")
+            await spool.prune({"audit": 1})
             ended = False
         except Killed:
             ended = True
@@ -153,7 +153,7 @@ async def test_killed_at_any_point_nothing_is_torn_lost_or_twice(tmp_path: Path)
         found = numbers(after, root)
         assert position in (2, 5)
         assert found in (list(range(position)), list(range(2, position)))
-        await after.append(lines(position, 1), b"next")
+        await after.append({"audit": lines(position, 1)}, b"next")
         assert numbers(after, root)[-1] == position
         assert not list((root / "spool" / "eks").glob("*.tmp"))
         if not ended:
@@ -162,15 +162,46 @@ async def test_killed_at_any_point_nothing_is_torn_lost_or_twice(tmp_path: Path)
     assert points >= 8
 
 
+async def test_a_batch_of_several_components_is_one(tmp_path: Path) -> None:
+    """
+    Killed anywhere, the files of all of them are there, or of none; each is a Log with its component as container.
+    """
+    points = 0
+    while True:
+        disk = MortalDisk()
+        root = tmp_path / str(points)
+        root.mkdir()
+        spool = made(root, disk)
+        await spool.open()
+        disk.left = points
+        try:
+            await spool.append({"audit": lines(0, 2), "kube-scheduler": lines(2, 1)}, b"3")
+            ended = False
+        except Killed:
+            ended = True
+        after = made(root)
+        position = int(await after.open() or b"0")
+        assert len(numbers(after, root)) == position
+        if not ended:
+            break
+        points += 1
+    settings = settings_of(object(), state_dir=str(root), source="eks")
+    assert settings.components_by_path is not None
+    for name in ("audit", "kube-scheduler"):
+        assert settings.components_by_path.find(spool_log(after.directory, name)) == name
+    assert after.passed({"audit": 1}) == 0
+    assert after.passed({"audit": 1, "kube-scheduler": 1}) == 1
+
+
 async def test_killed_while_it_recovers(tmp_path: Path) -> None:
     """
     A batch that counts and has no name yet gets it at the start after next.
     """
     spool = made(tmp_path)
     await spool.open()
-    await spool.append(lines(0, 2), b"2")
+    await spool.append({"audit": lines(0, 2)}, b"2")
     directory = tmp_path / "spool" / "eks"
-    (directory / batch_name(1)).rename(directory / "00000000000001.tmp")
+    (directory / File("audit", 1).name).rename(directory / File("audit", 1).being_written)
     disk = MortalDisk()
     disk.left = 0
     with pytest.raises(Killed):
@@ -190,17 +221,17 @@ async def test_full_means_no_room_until_it_is_pruned(
     spool = made(tmp_path, bytes_max=400)
     await spool.open()
     assert spool.has_room
-    await spool.append(lines(0, 1, size=500), b"1")
+    await spool.append({"audit": lines(0, 1, size=500)}, b"1")
     assert not spool.has_room
-    await spool.prune(1)
+    await spool.prune({"audit": 1})
     assert not spool.has_room
     spool = made(tmp_path, bytes_max=16 * MIB)
     await spool.open()
     for number in range(1, 3):
         assert spool.has_room
-        await spool.append(lines(number, 1), b"x")
+        await spool.append({"audit": lines(number, 1)}, b"x")
     assert not spool.has_room
-    await spool.prune(2)
+    await spool.prune({"audit": 2})
     assert spool.has_room
     assert numbers(spool, tmp_path) == [2]
 
@@ -221,15 +252,15 @@ async def test_a_full_disk_leaves_it_to_the_next_open(tmp_path: Path) -> None:
     disk = FullDisk()
     spool = made(tmp_path, disk)
     await spool.open()
-    await spool.append(lines(0, 1), b"1")
+    await spool.append({"audit": lines(0, 1)}, b"1")
     disk.full = True
     with pytest.raises(OSError, match="No space"):
-        await spool.append(lines(1, 1), b"2")
+        await spool.append({"audit": lines(1, 1)}, b"2")
     disk.full = False
     with pytest.raises(AssertionError):
-        await spool.append(lines(1, 1), b"2")
+        await spool.append({"audit": lines(1, 1)}, b"2")
     assert await spool.open() == b"1"
-    await spool.append(lines(1, 1), b"2")
+    await spool.append({"audit": lines(1, 1)}, b"2")
     assert numbers(spool, tmp_path) == [0, 1]
 
 
@@ -239,13 +270,13 @@ async def test_a_damaged_position_is_said_and_batches_stay(tmp_path: Path) -> No
     """
     spool = made(tmp_path)
     await spool.open()
-    await spool.append(lines(0, 2), b"2")
+    await spool.append({"audit": lines(0, 2)}, b"2")
     path = tmp_path / "spool" / "eks" / "position"
     path.write_bytes(path.read_bytes()[:-1])
     again = made(tmp_path)
     assert await again.open() == b""
     assert [event for event, _ in again._host.told] == ["spool_damaged"]  # type: ignore[attr-defined]
-    await again.append(lines(2, 1), b"3")
+    await again.append({"audit": lines(2, 1)}, b"3")
     assert numbers(again, tmp_path) == [0, 1, 2]
     path.write_bytes(b'{"version":2,"number":1,"bytes":0}\n')
     with pytest.raises(StopError, match="later Tailrace"):
@@ -259,29 +290,29 @@ async def test_routes_read_every_batch_once_and_the_slowest_decides(tmp_path: Pa
     spool = made(tmp_path)
     await spool.open()
     settings = settings_of(object(), state_dir=str(tmp_path), source="eks")
-    key = spool_log(spool.directory)
-    await spool.append(lines(0, 2), b"2")
+    key = spool_log(spool.directory, "audit")
+    await spool.append({"audit": lines(0, 2)}, b"2")
     source = Source(settings, routes=("fast", "slow"))
     fast, slow = await source.start("fast"), await source.start("slow")
-    await spool.append(lines(2, 2), b"4")
-    await spool.append(lines(4, 2), b"6")
+    await spool.append({"audit": lines(2, 2)}, b"4")
+    await spool.append({"audit": lines(4, 2)}, b"6")
     await source.settle(20)
     assert [text.split()[1] for text in fast.texts(key)] == [b"%d" % n for n in range(6)]
     assert fast.texts(key) == slow.texts(key)
     fast.commit()
-    assert passed_by_all(source.files.logs[key]) == 0
+    assert passed_by_all(source.files, spool) == {"audit": 0}
     cursors, rows = slow.commit()
-    assert passed_by_all(source.files.logs[key]) == 3
-    await spool.prune(3)
+    assert passed_by_all(source.files, spool) == {"audit": 3}
+    await spool.prune({"audit": 3})
     assert numbers(spool, tmp_path) == [4, 5]
-    await spool.append(lines(6, 1), b"7")
+    await spool.append({"audit": lines(6, 1)}, b"7")
     await source.settle(20)
     cursors, rows = fast.commit()
     slow.commit()
     assert len(fast.texts(key)) == 7
     assert fast.losses == slow.losses == []
     source.close()
-    await spool.append(lines(7, 1), b"8")
+    await spool.append({"audit": lines(7, 1)}, b"8")
     restarted = Source(settings, routes=("fast", "slow"), rows=rows)
     fast = await restarted.start("fast", cursors=cursors, first_start=False)
     slow = await restarted.start("slow", cursors=cursors, first_start=False)
@@ -297,7 +328,7 @@ async def test_what_it_holds_is_a_metric(tmp_path: Path) -> None:
     """
     spool = made(tmp_path)
     await spool.open()
-    await spool.append(lines(0, 3), b"3")
+    await spool.append({"audit": lines(0, 3)}, b"3")
     counters = spool._counters
     assert counters.get(metric.SPOOL_BYTES, "eks") == len(lines(0, 3))
     assert counters.get(metric.SPOOL_FILES, "eks") == 1
