@@ -270,9 +270,16 @@ class _Run:
         """
         List the directory; False if it cannot be.
         """
-        directories = self._discovery.directories
-        path = directory.path
-        self.visited.add(path)
+        self.visited.add(directory.path)
+        # A file that is cut behind the listing is one of which no copy was listed: then once more.
+        for _ in range(LIST_ATTEMPTS):
+            mtime_ns = self._visit(directory)
+            if mtime_ns is None or self._is_still(directory.path, mtime_ns):
+                break
+        return mtime_ns is not None
+
+    def _visit(self, directory: Directory) -> int | None:
+        directories, path = self._discovery.directories, directory.path
         try:
             mtime_ns = self._discovery.disk.stat(path).st_mtime_ns
             listing, mtime_ns = self._list(path, mtime_ns)
@@ -280,11 +287,11 @@ class _Run:
             if error.errno not in _GONE:
                 self._scan.errors.append((path, error))
                 self._discovery.blind.add(path)
-                return False
+                return None
             self._gone(path)
             if path in self._discovery.globs.roots:
                 self._discovery.blind.add(path)
-            return False
+            return None
         self._discovery.blind.discard(path)
         if path not in directories:
             directories[path] = directory
@@ -292,7 +299,13 @@ class _Run:
         racy = self._now_ns - mtime_ns < RACY_NS
         directory.mtime_ns = -2 if racy else mtime_ns
         self._take(directory, listing)
-        return True
+        return mtime_ns
+
+    def _is_still(self, path: str, mtime_ns: int) -> bool:
+        try:
+            return self._discovery.disk.stat(path).st_mtime_ns == mtime_ns
+        except OSError:
+            return False
 
     def _list(self, path: str, mtime_ns: int) -> tuple[list[tuple[str, FileStat]], int]:
         # A rename while the directory is read can hide a file under both of its names.
