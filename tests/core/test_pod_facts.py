@@ -290,7 +290,7 @@ def test_the_worst_pods_are_bounded():
     """
     Objects of more than 1 MB that fill every limit.
     """
-    # Enough of them that what else happens in the process meanwhile does not count.
-    size = bytes_a_pod(12, lambda number: large_pod(f"u{number}"))
+    # Twice: what else happens in the process meanwhile counts, such as an import in another thread.
+    size = min(bytes_a_pod(12, lambda number: large_pod(f"u{number}")) for _ in range(2))
     print(f"{size:.0f} bytes a pod")
     assert size < 28_500
