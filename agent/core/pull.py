@@ -38,9 +38,11 @@ STREAM_PREFIXES = {
     "authenticator": "authenticator-",
     "controllerManager": "kube-controller-manager-",
     "scheduler": "kube-scheduler-",
+    # Seen in practice, and in no documentation.
+    "cloudControllerManager": "cloud-controller-manager-",
 }
-LOG_TYPES = tuple(STREAM_PREFIXES)
-UNKNOWN_TYPE = "unknown"
+#: What can be turned on for a cluster.
+LOG_TYPES = ("api", "audit", "authenticator", "controllerManager", "scheduler")
 #: How far back a query begins beside the thorough ones.
 NEAR_MS = 60_000
 #: A query spans at most this: after days away progress is made, and kept, hour by hour.
@@ -102,12 +104,12 @@ def queries_of(cluster: str, region: str, group: str, types: Iterable[str]) -> l
 
 def type_of(stream: str) -> str:
     """
-    Return the type of the log that *stream* belongs to.
+    Return the type of the log that *stream* belongs to; empty for another stream.
     """
     for kind, prefix in STREAM_PREFIXES.items():
         if stream.startswith(prefix):
             return kind
-    return UNKNOWN_TYPE
+    return ""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -214,7 +216,7 @@ class Progress:
     def _fresh(self, item: Any) -> Event | None:
         event_id, stream = str(item["eventId"]), str(item.get("logStreamName", ""))
         time_ms, kind = _time_of(item), type_of(stream)
-        if kind not in self.query.types and kind != UNKNOWN_TYPE:
+        if kind not in self.query.types:
             return None
         digest = hashlib.blake2b(event_id.encode(), digest_size=DIGEST_BYTES).digest()
         minute = self.seen.setdefault(time_ms // MINUTE_MS, set())

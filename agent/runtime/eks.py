@@ -23,7 +23,7 @@ import orjson
 
 from agent.core import counters as metric
 from agent.core.errors import StopError
-from agent.core.pull import UNKNOWN_TYPE, Progress
+from agent.core.pull import Progress
 from agent.runtime.eks_requests import Asking
 from agent.runtime.spool import passed_by_all
 from agent.sources.spooled import record
@@ -44,7 +44,7 @@ COMPONENTS = {
     "authenticator": "aws-iam-authenticator",
     "controllerManager": "kube-controller-manager",
     "scheduler": "kube-scheduler",
-    UNKNOWN_TYPE: "unknown",
+    "cloudControllerManager": "cloud-controller-manager",
 }
 #: Bytes of records that are gathered before they are written: what a crash would fetch again.
 BATCH_BYTES = 4 << 20
@@ -226,18 +226,13 @@ class Puller:
             self._records.setdefault(COMPONENTS[event.type], []).append(line)
             self._bytes += len(line)
             self._counts[query.cluster, event.type] += 1
-            if event.type == UNKNOWN_TYPE:
-                self._say(
-                    "eks_unknown_stream",
-                    f"source {self._name}: {query.group} has a stream {event.stream[:80]} of no known component: "
-                    f"its events have the log_type {UNKNOWN_TYPE}",
-                )
 
     # -- batches ------------------------------------------------------------------------------
 
     async def _write_regularly(self) -> None:
         while True:
-            await self._clock.sleep(BATCH_AGE_S * self._spool.stretch)
+            age_s = min(BATCH_AGE_S, self._settings.poll_interval_s)
+            await self._clock.sleep(age_s * self._spool.stretch)
             old = self._clock.monotonic() - self._written_at >= POSITION_AGE_S
             if self._records or old:
                 await self._write()

@@ -19,7 +19,9 @@ from agent.sources.spooled import SPOOL_BYTES, SpoolBytes
 CLUSTERS_MAX = 64
 _GROUP = re.compile(r"[\.\-_/#A-Za-z0-9]{1,512}")
 _LEASE = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
-LogType = Literal["api", "audit", "authenticator", "controllerManager", "scheduler"]
+LogType = Literal[
+    "api", "audit", "authenticator", "controllerManager", "scheduler", "cloudControllerManager"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

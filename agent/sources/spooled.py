@@ -106,8 +106,7 @@ class SpoolFiles(FilesSettings):
         Whose a Log is, by its name.
         """
         prefix = escape(self.directory)
-        names = (*COMPONENTS, "unknown")
-        return ComponentPaths((f"{prefix}/{name}.log", name) for name in names)
+        return ComponentPaths((f"{prefix}/{name}.log", name) for name in COMPONENTS)
 
 
 def settings_of(settings: object, *, state_dir: str, source: str) -> FilesSettings:

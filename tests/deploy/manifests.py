@@ -17,7 +17,7 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[2]
 KUBERNETES = REPOSITORY / "config" / "kubernetes"
 OVERLAYS = ("cloudwatch", "s3", "both", "local")
-COMPONENTS = ("irsa", "pod-identity", "podmonitor", "docker", "any-owner")
+COMPONENTS = ("irsa", "pod-identity", "podmonitor", "docker", "any-owner", "eks-control-plane")
 #: The oldest one that EKS still sold extended support for when this was written, and the newest one known.
 KUBERNETES_VERSIONS = ("1.31", "1.37")
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 CUSTOM_KINDS = {"PodMonitor"}
 ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"
 ENVIRONMENT = {"CLUSTER_NAME": "demo", "NODE_NAME": "n", "ARCHIVE_BUCKET": "my-logs"}
-CONFIGURATIONS = sorted(KUBERNETES.rglob("tailrace.yaml"))
+PULLER = KUBERNETES / "components" / "eks-control-plane"
+CONFIGURATIONS = sorted(set(KUBERNETES.rglob("tailrace.yaml")) - {PULLER / "tailrace.yaml"})
 
 
 def configured(rendered: tuple[Manifest, ...]) -> Config:
@@ -134,7 +135,74 @@ def test_rbac_as_written() -> None:
     assert binding["subjects"] == [
         {"kind": "ServiceAccount", "name": "tailrace", "namespace": "tailrace"}
     ]
-    assert not [item for item in everything if item["kind"] in {"Role", "RoleBinding"}]
+    roles = [item for item in everything if item["kind"] in {"Role", "RoleBinding"}]
+    assert {item["metadata"]["name"] for item in roles} == {"tailrace-puller"}
+
+
+def test_the_puller() -> None:
+    """
+    It holds one Lease, keeps its state on a volume, sees nothing of its node, and runs what is a configuration.
+    """
+    everything = [item for _, item in manifests.written()]
+    deployment = only(everything, "Deployment", "tailrace-puller")
+    assert (deployment["spec"]["replicas"], deployment["spec"]["strategy"]["type"]) == (
+        1,
+        "Recreate",
+    )
+    pod = deployment["spec"]["template"]["spec"]
+    container = manifests.container(deployment)
+    own = container["securityContext"]
+    assert (own["privileged"], own["allowPrivilegeEscalation"]) == (False, False)
+    assert own["readOnlyRootFilesystem"] is True
+    assert own["capabilities"] == {"drop": ["ALL"]}
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert not [item for item in pod["volumes"] if "hostPath" in item or "emptyDir" in item]
+    mounts = {item["name"]: item["mountPath"] for item in container["volumeMounts"]}
+    environ = ENVIRONMENT | {item["name"]: item["value"] for item in container["env"]}
+    config = load(str(PULLER / "tailrace.yaml"), environ)
+    assert mounts["state"] == config.state_dir
+    assert pod["terminationGracePeriodSeconds"] > config.drain_timeout_s
+    startup = container["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] > config.lock_wait_s
+    (source,) = config.sources
+    create, held = only(everything, "Role", "tailrace-puller")["rules"]
+    assert create["verbs"] == ["create"]
+    assert (held["resourceNames"], held["verbs"]) == (
+        [source.settings.lease_name],
+        ["get", "update"],
+    )
+    example = load(
+        str(manifests.REPOSITORY / "config/examples/eks-control-plane.yaml"), ENVIRONMENT
+    )
+    assert example.routes == config.routes
+
+
+def test_the_puller_beside_the_agents(tmp_path: Path) -> None:
+    """
+    Rendered with an overlay it finds its own configuration, its environment and its account.
+    """
+    rendered = tuple(
+        manifests.custom(
+            tmp_path,
+            {
+                "namespace": "tailrace",
+                "resources": ["overlays/both"],
+                "components": ["components/eks-control-plane"],
+            },
+        )
+    )
+    check_daemon_set(only(rendered, "DaemonSet"))
+    deployment = only(rendered, "Deployment", "tailrace-puller")
+    names = {item["metadata"]["name"] for item in rendered if item["kind"] == "ConfigMap"}
+    pod = deployment["spec"]["template"]["spec"]
+    mounted = next(item["configMap"]["name"] for item in pod["volumes"] if "configMap" in item)
+    (environment,) = manifests.container(deployment)["envFrom"]
+    assert {mounted, environment["configMapRef"]["name"]} < names
+    assert pod["serviceAccountName"] == only(rendered, "ServiceAccount")["metadata"]["name"]
+    assert ":0." in manifests.container(deployment)["image"]
+    for version in KUBERNETES_VERSIONS:
+        for manifest in rendered:
+            validate(manifest, version)
 
 
 def test_kustomizations_name_files_that_exist() -> None:

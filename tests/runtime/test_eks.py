@@ -55,6 +55,7 @@ def test_types_and_prefixes() -> None:
         "kube-controller-manager-",
         "kube-scheduler-",
     ]
+    assert type_of("something-new-1") == ""
     (audit,) = queries_of("c", "", GROUP, ["audit"])
     assert audit.prefix == "kube-apiserver-audit-"
 

@@ -1,0 +1,164 @@
+"""
+The source `eks_control_plane` in the agent as a process: what the service has is in Parquet, each event once.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import yaml
+
+from tests.e2e.world import REPOSITORY, World, tailrace
+from tests.fakes.cloudwatch import REGION
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GROUP = "/aws/eks/test/cluster"
+HEX = "0123456789abcdef0123456789abcdef"
+LINES = {
+    f"kube-apiserver-{HEX}": 'E1128 10:15:00.123456      11 controller.go:116] "loading failed" err="503"',
+    f"kube-apiserver-audit-{HEX}": "",
+    f"authenticator-{HEX}": 'time="2026-11-28T10:15:00Z" level=warning msg="access denied" arn="arn:aws:iam::1:role/x"',
+    f"kube-controller-manager-{HEX}": "I1128 10:15:00.123456      10 leader.go:1] first\nsecond line",
+    f"kube-scheduler-{HEX}": "W1128 10:15:00.123456      10 a.go:1] slow",
+}
+
+
+def audit(number: int) -> str:
+    return json.dumps(
+        {
+            "kind": "Event",
+            "apiVersion": "audit.k8s.io/v1",
+            "auditID": f"id-{number}",
+            "stage": "ResponseComplete",
+            "verb": "delete",
+            "user": {"username": "alice"},
+            "responseStatus": {"code": 403},
+        }
+    )
+
+
+def example(world: World) -> None:
+    """
+    Let *world* run the example, with its own fakes as destinations.
+    """
+    text = (REPOSITORY / "config" / "examples" / "eks-control-plane.yaml").read_text()
+    tree = yaml.safe_load(text.replace("${ARCHIVE_BUCKET}", world.s3.bucket))
+    (source,) = tree["sources"]
+    source |= {
+        "region": REGION,
+        "endpoint_url": world.cloudwatch.url,
+        "election": "none",
+        "poll_interval_s": 1,
+        "lag_s": 0,
+        "overlap_s": 120,
+        "requests_per_s_max": 25,
+    }
+    source.pop("lease_namespace")
+    world.settings["sources"] = [source]
+    world.settings["memory_budget_bytes"] = "64MiB"
+    world.settings["kubernetes"] = {"enabled": False}
+    sink = world.sink("archive")
+    world.routes = tree["routes"]
+    for route in world.routes:
+        place = {key: sink[key] for key in ("region", "endpoint_url", "frame_age_s")}
+        route["sink"] |= place | {"window_age_s": 1}
+
+
+def happen(world: World, count: int, dice: random.Random) -> dict[str, str]:
+    """
+    Let *count* events have happened within the last minutes; return their messages by id.
+    """
+    now_ms = int(time.time() * 1000)
+    made = {}
+    for number in range(count):
+        stream = dice.choice(list(LINES))
+        message = LINES[stream] or audit(number)
+        at_ms = now_ms - dice.randint(0, 100_000)
+        made[world.cloudwatch.filter.add(GROUP, stream, message, time_ms=at_ms)] = message
+    return made
+
+
+async def test_every_event_is_one_row_through_kills(tmp_path: Path) -> None:
+    """
+    With its own columns, those of its component, its time and its level; and the SQL of the README finds what is twice.
+    """
+    dice = random.Random(7)
+    async with World(tmp_path) as world:
+        example(world)
+        world.cloudwatch.filter.page_events = 40
+        world.cloudwatch.filter.empty_pages = 1
+        written = happen(world, 150, dice)
+        for _ in range(2):
+            await world.start()
+            await more_rows(world)
+            await world.kill()
+            written |= happen(world, 50, dice)
+        await world.start()
+        await world.until(lambda: arrived(world) >= written.keys(), "every event")
+        assert await world.stop() == 0
+        rows = world.columns("event_id", "message")
+        assert Counter(event_id for event_id, _ in rows) == Counter(written.keys())
+        assert dict(rows) == written
+        check_columns(world)
+        check_sql(world)
+        assert not [item for item in await world.losses() if item]
+        done = await tailrace("ddl", "-c", world.config_path, "audit")
+        assert done.code == 0
+        for name in ("event_id", "log_type", "log_stream", "eks_cluster", "verb", "code"):
+            assert f"`{name}`" in done.out
+
+
+async def more_rows(world: World) -> None:
+    seen = len(world.columns("event_id"))
+    await world.until(lambda: len(world.columns("event_id")) > seen, "more rows")
+
+
+def arrived(world: World) -> set[str]:
+    return {event_id for (event_id,) in world.columns("event_id")}
+
+
+def check_columns(world: World) -> None:
+    by_type: dict[str, set[Any]] = {}
+    for key, table in world.tables():
+        for row in table.to_pylist():
+            assert row["eks_cluster"] == "test"
+            assert abs(row["time"].timestamp() - time.time()) < 600
+            kind = row["log_type"]
+            by_type.setdefault(kind, set()).add((row["container"], row["level"]))
+            if kind == "audit":
+                assert "eks-audit" in key
+                assert (row["verb"], row["username"], row["code"]) == ("delete", "alice", 403)
+            if kind == "authenticator":
+                assert row["arn"] == "arn:aws:iam::1:role/x"
+    assert by_type == {
+        "api": {("kube-apiserver", "ERROR")},
+        "audit": {("audit", None)},
+        "authenticator": {("aws-iam-authenticator", "WARN")},
+        "controllerManager": {("kube-controller-manager", "INFO")},
+        "scheduler": {("kube-scheduler", "WARN")},
+    }
+
+
+def check_sql(world: World) -> None:
+    import duckdb
+
+    readme = (REPOSITORY / "README.md").read_text()
+    (sql,) = re.findall(r"```sql\n(-- Events of EKS.*?)```", readme, re.DOTALL)
+    tables = [table for key, table in world.tables() if "eks-audit" in key]
+    once = pa.concat_tables(tables)
+    with duckdb.connect() as database:
+        database.register("once", once)
+        # A second node fetched the same after a change of the Lease.
+        database.execute(
+            "CREATE TABLE audit AS SELECT * FROM once UNION ALL SELECT * REPLACE ('other' AS node) FROM once"
+        )
+        found = database.execute(sql).fetchall()
+    assert len(found) == once.num_rows > 0
