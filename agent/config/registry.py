@@ -37,6 +37,7 @@ SOURCES: dict[str, Component] = {
     "files": Component("agent.sources.settings", "FilesSettings"),
     "control_plane": Component("agent.sources.settings", "ControlPlaneSettings"),
     "eks_control_plane": Component("agent.sources.eks_settings", "EksControlPlaneSettings"),
+    "journal": Component("agent.sources.journal_settings", "JournalSettings"),
 }
 SINKS: dict[str, Component] = {
     "cloudwatch": Component("agent.sinks.cloudwatch_settings", "CloudWatchSettings"),

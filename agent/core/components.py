@@ -212,3 +212,21 @@ class ComponentPaths:
         name = posixpath.basename(path)
         parts = as_rotated(name)
         return self._names.get(name) or self._names.get(parts.live if parts else name, "")
+
+
+class ComponentNames(ComponentPaths):
+    """
+    Files that are called like their component: those of a spool.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(())
+
+    def find(self, path: str) -> str:
+        """
+        Return the component of the Log *path*; empty for none.
+        """
+        name = posixpath.basename(path)
+        parts = as_rotated(name)
+        live = parts.live if parts else name
+        return live.removesuffix(".log") if live.endswith(".log") else ""

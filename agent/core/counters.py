@@ -64,6 +64,24 @@ UNPARSED_ROWS = Metric(
     "Rows that are not of the format of a parse; they are kept.",
     ("route", "format"),
 )
+JOURNAL_ENTRIES = Metric(
+    "tailrace_journal_entries",
+    "counter",
+    "Entries of systemd's journal that were put into the spool.",
+    ("source",),
+)
+JOURNAL_GAPS = Metric(
+    "tailrace_journal_gaps",
+    "counter",
+    "Times that the journal had deleted the entry that was read last, and perhaps others behind it.",
+    ("source",),
+)
+JOURNAL_UNREAD = Metric(
+    "tailrace_journal_unread",
+    "counter",
+    "Lines of journalctl that are no entries, or too long; they are left out.",
+    ("source",),
+)
 UNKNOWN_COMPONENT_ROWS = Metric(
     "tailrace_unknown_component_rows",
     "counter",

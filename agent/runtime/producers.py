@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     Produce = Callable[[SourceConfig, Spool, "World"], Awaitable[None]]
 
 #: Where the function `produce` of a type of source is.
-PRODUCERS: dict[str, str] = {"eks_control_plane": "agent.runtime.eks"}
+PRODUCERS: dict[str, str] = {
+    "eks_control_plane": "agent.runtime.eks",
+    "journal": "agent.runtime.journal",
+}
 #: A batch waits this long for its deletion: about as long as between two checkpoints.
 PRUNE_INTERVAL_S = 1.0
 

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import orjson
 from msgspec import Meta
 
-from agent.core.components import COMPONENTS, ComponentPaths
+from agent.core.components import ComponentNames
 from agent.sources.settings import FilesSettings
 
 if TYPE_CHECKING:
@@ -101,12 +101,11 @@ class SpoolFiles(FilesSettings):
     directory: str
 
     @property
-    def components_by_path(self) -> ComponentPaths:
+    def components_by_path(self) -> ComponentNames:
         """
         Whose a Log is, by its name.
         """
-        prefix = escape(self.directory)
-        return ComponentPaths((f"{prefix}/{name}.log", name) for name in COMPONENTS)
+        return ComponentNames()
 
 
 def settings_of(settings: object, *, state_dir: str, source: str) -> FilesSettings:
