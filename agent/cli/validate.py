@@ -68,4 +68,5 @@ def _destination(sink: Any) -> str:
 
 def _paths(settings: Any) -> str:
     clusters = [item.name for item in getattr(settings, "clusters", ())]
-    return printable(" ".join(getattr(settings, "paths", clusters)))
+    journal = [*getattr(settings, "units", ()), *getattr(settings, "matches", ())]
+    return printable(" ".join(getattr(settings, "paths", clusters or journal)))

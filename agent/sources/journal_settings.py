@@ -41,8 +41,8 @@ class JournalSettings:
         str,
         Meta(
             pattern=r"^[a-z0-9-]{1,63}$",
-            description="Container that entries have in templates, select and `parse: component`, other than those of a "
-            "unit that is named: kubelet.service is kubelet.",
+            description="Container that entries have in templates, select and `parse: component`, other than those of "
+            "a unit that is named: kubelet.service is kubelet.",
             extra={"expected": "a name of a-z, 0-9 and -, e.g. dmesg"},
         ),
     ] = "journal"

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -29,24 +30,29 @@ class Journal:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         directory.mkdir()
+        #: Time of the first entry.
+        self.began_us = time.time_ns() // 1000
         self._count = 0
         self._boot = os.urandom(16).hex()
 
-    def write(self, *messages: str | bytes, unit: str = "kubelet.service") -> None:
+    def write(
+        self, *messages: str | bytes, unit: str = "kubelet.service", **more: str | int
+    ) -> None:
         """
-        Append an entry for each of *messages*.
+        Append an entry for each of *messages*, with the fields *more*.
         """
         text = b""
         for message in messages:
             self._count += 1
             data = message.encode() if isinstance(message, str) else message
             fields = {
-                "__REALTIME_TIMESTAMP": 1_795_374_001_000_000 + self._count,
+                "__REALTIME_TIMESTAMP": self.began_us + self._count,
                 "__MONOTONIC_TIMESTAMP": 1_000 + self._count,
                 "_BOOT_ID": self._boot,
-                "_SYSTEMD_UNIT": unit,
                 "_HOSTNAME": "ip-1",
                 "PRIORITY": 6,
+                **({"_SYSTEMD_UNIT": unit} if unit else {}),
+                **more,
             }
             text += "".join(f"{name}={value}\n" for name, value in fields.items()).encode()
             # The form for bytes of any kind: its length as eight bytes, the smallest first.
@@ -131,7 +137,7 @@ async def test_every_entry_once_over_kills(tmp_path: Path, free_port: int) -> No
         found = sorted(world.columns(*names))
         assert [row[1] for row in found] == [*klog, odd[0], "not UTF-8: \ufffd", odd[2]]
         assert found[0][2:] == ("kubelet", "INFO", "kubelet.go:0")
-        assert found[0][0] == 1_795_374_001_000_001_000
+        assert found[0][0] == (journal.began_us + 1) * 1000
         assert await world.losses() == []
 
 
