@@ -135,6 +135,8 @@ class Progress:
     #: When to ask again.
     ready_at: float = float("-inf")
     shortened: bool = False
+    #: By minute, how many digests there were when they were packed, and the text.
+    packed: dict[int, tuple[int, str]] = field(default_factory=dict)
 
     def begin(self, now_ms: int, now: float, *, lag_ms: int) -> bool:
         """
@@ -157,7 +159,7 @@ class Progress:
         self.open = True
         return True
 
-    def body(self, limit: int | None = None) -> dict[str, Any]:
+    def body(self) -> dict[str, Any]:
         """
         Return the request for the next page.
         """
@@ -167,8 +169,6 @@ class Progress:
             "startTime": self.start_ms,
             "endTime": self.stop_ms,
         }
-        if limit is not None:
-            fields["limit"] = limit
         if self.token:
             fields["nextToken"] = self.token
         return fields
@@ -232,11 +232,13 @@ class Progress:
             oldest = min(oldest, self.start_ms // MINUTE_MS)
         for minute in [minute for minute in self.seen if minute < oldest]:
             del self.seen[minute]
+            self.packed.pop(minute, None)
         count = sum(map(len, self.seen.values()))
         self.shortened = False
         while count > SEEN_MAX and len(self.seen) > 1:
             minute = min(self.seen)
             count -= len(self.seen.pop(minute))
+            self.packed.pop(minute, None)
             # What cannot be told from new any more is not asked for again.
             self.floor_ms = (minute + 1) * MINUTE_MS
             self.shortened = True
@@ -250,11 +252,17 @@ class Progress:
         return {
             "reach": self.reach_ms,
             "floor": self.floor_ms,
-            "seen": {
-                str(minute): base64.b64encode(b"".join(sorted(digests))).decode()
-                for minute, digests in self.seen.items()
-            },
+            "seen": {str(minute): self._packed(minute) for minute in self.seen},
         }
+
+    def _packed(self, minute: int) -> str:
+        # With every batch all of it is kept, and only the last minutes have changed.
+        digests = self.seen[minute]
+        count, text = self.packed.get(minute, (-1, ""))
+        if count != len(digests):
+            text = base64.b64encode(b"".join(digests)).decode()
+            self.packed[minute] = (len(digests), text)
+        return text
 
     def restore(self, kept: Any) -> None:
         """

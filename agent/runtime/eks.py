@@ -50,6 +50,8 @@ COMPONENTS = {
 BATCH_BYTES = 4 << 20
 #: A batch that is smaller is written after this.
 BATCH_AGE_S = 5.0
+#: A page has up to 10,000 events; readers and sinks get their turn every few milliseconds.
+EVENTS_AT_ONCE = 1000
 #: Progress without records is written this often: an hour of silence is not asked for again.
 POSITION_AGE_S = 60.0
 #: How often a full spool is looked at.
@@ -198,8 +200,12 @@ class Puller:
         if page is None:
             progress.ready_at = now + delay_s
             return
-        fresh = progress.take(page.events, page.token, now_ms=asking.now_ms(), now=now)
-        self._gather(progress.query, fresh)
+        # A batch that is written in between would have the ids, and not the events.
+        async with self._writing:
+            fresh = progress.take(page.events, page.token, now_ms=asking.now_ms(), now=now)
+            for start in range(0, len(fresh), EVENTS_AT_ONCE):
+                self._gather(progress.query, fresh[start : start + EVENTS_AT_ONCE])
+                await asyncio.sleep(0)
         if progress.shortened:
             self._say(
                 "eks_overlap_shortened",

@@ -22,6 +22,7 @@ import posixpath
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from glob import escape
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -139,16 +140,21 @@ def unfinished_file(name: str) -> File | None:
     return File(found[2], int(found[1])) if found else None
 
 
+@lru_cache(maxsize=1024)
+def _stamp(seconds: int) -> str:
+    # Most of what a record costs, and thousands of them are of one second.
+    return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+
+
 def record(message: str, *, time_ns: int, attrs: Mapping[str, str]) -> bytes:
     """
     Return one line of a spool.
     """
     seconds, rest_ns = divmod(time_ns, 1_000_000_000)
-    stamp = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
     fields = {
         "log": message + "\n",
         "stream": "stdout",
-        "time": f"{stamp}.{rest_ns:09d}Z",
+        "time": f"{_stamp(seconds)}.{rest_ns:09d}Z",
         "attrs": attrs,
     }
     try:
