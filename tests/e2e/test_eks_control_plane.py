@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import yaml
 
+from agent.runtime.election import ANNOTATION
 from tests.e2e.world import REPOSITORY, World, tailrace
 from tests.fakes.cloudwatch import REGION
+from tests.fakes.kube_api import FakeKubeApi
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,3 +164,59 @@ def check_sql(world: World) -> None:
         )
         found = database.execute(sql).fetchall()
     assert len(found) == once.num_rows > 0
+
+
+async def test_the_lease_of_a_process(tmp_path: Path) -> None:
+    """
+    It is taken, kept over a kill, and given back by a stop, with how far every route has what was fetched.
+    """
+    name = ("logs", "tailrace-eks-control-plane")
+    (tmp_path / "api").mkdir()
+    async with FakeKubeApi(tmp_path / "api") as api, World(tmp_path / "world") as world:
+        example(world)
+        (source,) = world.settings["sources"]
+        source |= {"election": "lease", "lease_namespace": "logs", "lease_duration_s": 20}
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_text(
+            yaml.safe_dump(
+                {
+                    "current-context": "c",
+                    "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+                    "clusters": [
+                        {
+                            "name": "c",
+                            "cluster": {
+                                "server": api.url,
+                                "certificate-authority": str(api.authority.path),
+                            },
+                        }
+                    ],
+                    "users": [{"name": "u", "user": {"token": "token-1"}}],
+                }
+            )
+        )
+        world.settings["kubernetes"] = {"enabled": False, "kubeconfig": str(kubeconfig)}
+
+        def spec() -> dict[str, Any]:
+            found: dict[str, Any] = api.leases.items.get(name, {}).get("spec", {})
+            return found
+
+        written = happen(world, 40, random.Random(1))
+        await world.start()
+        await world.until(lambda: arrived(world) >= written.keys(), "every event")
+        holder = spec()["holderIdentity"]
+        assert holder.startswith("node-1_")
+        await world.kill()
+        written |= happen(world, 10, random.Random(2))
+        await world.start()
+        await world.until(lambda: arrived(world) >= written.keys(), "the events after the kill")
+        assert (spec()["holderIdentity"], spec()["leaseTransitions"]) == (holder, 0)
+        assert await world.stop() == 0
+        assert spec()["holderIdentity"] == ""
+        reach = json.loads(api.leases.items[name]["metadata"]["annotations"][ANNOTATION])
+        assert len(reach) == 4
+        assert all(abs(value / 1000 - time.time()) < 600 for value in reach.values())
+        assert Counter(event_id for (event_id,) in world.columns("event_id")) == Counter(
+            written.keys()
+        )
+        assert not api.leases.problems
