@@ -122,7 +122,7 @@ class Descriptors:
         Returns:
             False where it is being read this moment: it can be given up a little later.
         """
-        if log.reading:
+        if log.opened.reading:
             return False
         if generation.place is None:
             opened = log.opened[generation.key]

@@ -72,6 +72,8 @@ class Scan:
     list for a Log whose directory was listed and has no file of it.
     """
 
+    #: When it began, in monotonic seconds.
+    began: float = 0.0
     families: dict[str, list[Sighting]] = field(default_factory=dict)
     opened: dict[tuple[int, int], Opened] = field(default_factory=dict)
     errors: list[tuple[str, OSError]] = field(default_factory=list)

@@ -94,8 +94,6 @@ class Files:
         #: What the last scan could not look into; None before the first.
         self._blind: frozenset[str] | None = None
 
-    # -- what the runtime calls ---------------------------------------------------------------
-
     async def run(self) -> None:
         """
         Follow until cancelled.
@@ -182,8 +180,6 @@ class Files:
         for log in self.logs.values():
             log.close_all(self.host.disk)
 
-    # -- what readers call --------------------------------------------------------------------
-
     def overwritten(self, log: FollowedLog, generation: Generation) -> None:
         """
         Note that a reader found another content in the file of *generation*.
@@ -237,8 +233,6 @@ class Files:
         text = f"{path}: {error.strerror or error}"
         self.host.tell("file_error", text, level="warning", error=name)
 
-    # -- scanning -----------------------------------------------------------------------------
-
     def _take_events(self) -> None:
         for path, _name in self.host.watches.drain():
             if not path:
@@ -252,8 +246,10 @@ class Files:
 
     async def _scan(self, scope: Scope) -> None:
         missing = self._blind is None or not self._blind.isdisjoint(self._globs.roots)
-        dirty = self._rescans.begin(scope, self.host.clock.monotonic(), root_missing=missing)
+        began = self.host.clock.monotonic()
+        dirty = self._rescans.begin(scope, began, root_missing=missing)
         scan = await self.host.run_blocking(self._look, scope, dirty)
+        scan.began = began
         self._take(scan)
         self._rescans.watch_directories(scan.directories_new)
         for path in scan.directories_gone:
@@ -285,6 +281,11 @@ class Files:
         clock = self.host.clock
         self._forget_heads(log)
         log.home = self._discovery.home_of(log.key)
+        if log.was_cut_since(
+            scan.began
+        ):  # The view may be older: what is in a copy by now came twice.
+            family = [sighting for sighting in family if not sighting.parts.is_live]
+            self._rescans.mark(log.home)
         for sighting in family:
             self._known.sightings[posixpath.join(log.home, sighting.name)] = sighting
             opened = scan.opened.pop(sighting.key, None)
@@ -340,8 +341,6 @@ class Files:
         log.quiet_since = self.host.clock.monotonic()
         self._active[key] = log
         return log
-
-    # -- the tick -----------------------------------------------------------------------------
 
     def _poll(self, log: FollowedLog, now: float, now_ns: int) -> None:
         chain = log.chain

@@ -17,6 +17,7 @@ from agent.core.kubelet_path import path_facts
 from agent.core.sightings import probes_of
 from agent.sources.heads import Opened, first_line, has_tail, head_at, tails_at
 from agent.sources.marks import Marks
+from agent.sources.opens import Opens
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -47,7 +48,6 @@ class FollowedLog:
         "opened",
         "passed",
         "quiet_since",
-        "reading",
         "resource",
         "routes",
         "sightings",
@@ -70,7 +70,7 @@ class FollowedLog:
         self.existed = existed
         self.home = posixpath.dirname(key)
         self.format: int | None = None
-        self.opened: dict[tuple[int, int], Opened] = {}
+        self.opened = Opens()
         self.sightings: Sequence[Sighting] = ()
         #: Everybody who reads from this source, also a route that is between two runs.
         self.routes = routes
@@ -82,8 +82,6 @@ class FollowedLog:
         self.passed: dict[str, int] = {}
         self.marks = Marks()
         self.quiet_since = 0.0
-        #: Reads under way, perhaps in other threads.
-        self.reading = 0
         #: A one-shot watch waits for its next write.
         self.watched = False
 
@@ -132,6 +130,13 @@ class FollowedLog:
         except OSError:
             return sighting._replace(unreadable=True)
         return sighting._replace(size=size, head=head, tails=tails)
+
+    def was_cut_since(self, moment: float) -> bool:
+        """
+        Whether the live file was found cut after *moment* (monotonic seconds).
+        """
+        cut = (item for item in self.chain.generations if item.state is State.CUT)
+        return any(item.waiting_since >= moment for item in cut)
 
     def poll(self, disk: Disk, *, now: float, now_ns: int) -> bool:
         """
@@ -261,18 +266,14 @@ class FollowedLog:
         """
         Close the descriptor of *generation*, if there is one.
         """
-        opened = self.opened.pop(generation.key, None)
-        if opened is not None:
-            disk.close(opened.fd)
+        self.opened.let_go(generation.key, disk)
         self.chain.released(generation)
 
     def close_all(self, disk: Disk) -> None:
         """
         Close every descriptor.
         """
-        for opened in self.opened.values():
-            disk.close(opened.fd)
-        self.opened.clear()
+        self.opened.let_all_go(disk)
         for generation in self.chain.generations:
             self.chain.released(generation)
 
@@ -349,7 +350,7 @@ class FollowedLog:
     def _close_strays(self, disk: Disk) -> None:
         held = {generation.key for generation in self.chain.generations}
         for key in self.opened.keys() - held:
-            disk.close(self.opened.pop(key).fd)
+            self.opened.let_go(key, disk)
 
     # -- format and lag -----------------------------------------------------------------------
 

@@ -127,13 +127,10 @@ class Lines:
                 raise FileNotFoundError(f"{log.path_of(generation)} was overwritten")
             return self._disk.pread(opened.fd, length, offset)
         chunk = Chunk(length)
-        log.reading += 1  # Nobody closes the descriptor meanwhile.
-        try:
+        with log.opened.in_use(self._disk):
             read = await self._files.host.run_blocking(
                 GzipStream().read, self._disk, opened.fd, chunk, length, offset
             )
-        finally:
-            log.reading -= 1
         return bytes(memoryview(chunk)[:read])
 
 

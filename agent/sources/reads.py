@@ -72,11 +72,8 @@ class Reads:
         """
         Read chunk[:length] at *offset*; fewer only where the file ends.
         """
-        follow.log.reading += 1
-        try:
+        with follow.log.opened.in_use(self._host.disk):
             return await self._fill(follow, opened, chunk, length, offset)
-        finally:
-            follow.log.reading -= 1
 
     async def _fill(
         self, follow: Follow, opened: Opened, chunk: Chunk, length: int, offset: int
