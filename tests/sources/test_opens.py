@@ -4,11 +4,13 @@ Descriptors that are let go while they are read.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from agent.core.host import Disk
 from agent.sources.heads import Opened
 from agent.sources.opens import Opens
+
+if TYPE_CHECKING:
+    from agent.core.host import Disk
 
 
 class Closes:
