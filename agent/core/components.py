@@ -174,6 +174,10 @@ COLUMN_SETS: dict[ColumnSet, tuple[SetColumn, ...]] = {
 }
 
 
+#: Logs of a source that is no container's: a node has ten.
+FOUND_MAX = 1024
+
+
 def columns_of(sets: Iterable[ColumnSet]) -> tuple[SetColumn, ...]:
     """
     Return the columns of *sets*, those that several of them have once.
@@ -201,11 +205,21 @@ class ComponentPaths:
         self._names = {posixpath.basename(glob): name for glob, name in reversed(self._globs)}
         # `*.log` says nothing about a file that lies elsewhere.
         self._names.pop("*.log", None)
+        #: What was found: a Log is asked about whenever it is looked at.
+        self._found: dict[str, str] = {}
 
     def find(self, path: str) -> str:
         """
         Return the component of the Log *path*; empty for none.
         """
+        found = self._found.get(path)
+        if found is None:
+            if len(self._found) >= FOUND_MAX:
+                self._found.clear()
+            found = self._found[path] = self._find(path)
+        return found
+
+    def _find(self, path: str) -> str:
         for glob, name in self._globs:
             if fnmatch.fnmatchcase(path, glob):
                 return name

@@ -5,14 +5,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
-from tests.e2e.test_journal import REMOTE, Journal
+from tests.e2e.test_journal import Journal, real
 from tests.e2e.test_kubernetes import NODE, connect, object_of
 from tests.e2e.world import World
 from tests.fakes.cloudwatch import REGION
@@ -103,10 +102,7 @@ async def test_containers(tmp_path: Path) -> None:
         assert dataplane == {"stream": "stderr", "_p": "F", "log": proxy.written[0][2]} | WHERE
 
 
-@pytest.mark.skipif(
-    not (REMOTE.exists() and shutil.which("journalctl")),
-    reason="makes a journal with systemd-journal-remote, which is not installed",
-)
+@real
 async def test_the_journal(tmp_path: Path) -> None:
     """
     Units in dataplane, a stream each; kernel, messages and authentication in host.

@@ -16,7 +16,7 @@ from tests.e2e.world import World, sample
 
 REMOTE = Path("/lib/systemd/systemd-journal-remote")
 
-pytestmark = pytest.mark.skipif(
+real = pytest.mark.skipif(
     not (REMOTE.exists() and shutil.which("journalctl")),
     reason="makes a journal with systemd-journal-remote, which is not installed",
 )
@@ -104,6 +104,7 @@ async def rows(world: World, count: int) -> None:
     await world.until(lambda: len(world.columns("message")) >= count, f"{count} rows")
 
 
+@real
 async def test_every_entry_once_over_kills(tmp_path: Path, free_port: int) -> None:
     """
     Entries from before the start, from while it ran, and from while it did not: each is one row, in their order.
@@ -141,6 +142,7 @@ async def test_every_entry_once_over_kills(tmp_path: Path, free_port: int) -> No
         assert await world.losses() == []
 
 
+@real
 async def test_entries_that_the_journal_has_deleted(tmp_path: Path, free_port: int) -> None:
     """
     What journald removed before it was read cannot be had: that is said and counted, and reading goes on.
@@ -183,3 +185,38 @@ async def test_without_journalctl(tmp_path: Path) -> None:
         await world.until(lambda: "journalctl: No such file" in world.log, "what is missing")
         assert "install systemd's journalctl" in world.log
         assert await world.stop() == 0
+
+
+async def test_a_journalctl_that_fails(tmp_path: Path, free_port: int) -> None:
+    """
+    What it says at its end is told, what is no entry is counted, and the next one goes on at the cursor.
+    """
+    entry = '{"__CURSOR":"%s","__REALTIME_TIMESTAMP":"1795374001123456","MESSAGE":"%s"}'
+    first, second = entry % ("a", "one"), entry % ("b", "two")
+    script = tmp_path / "journalctl"
+    script.write_text(
+        "#!/bin/sh\n"
+        f"case \"$*\" in *--cursor=b*) echo '{second}';; *--cursor=*) exit 9;;\n"
+        f"*) echo '{first}'; echo garbage; echo '{second}';; esac\n"
+        "echo 'Failed to open files' >&2; exit 3\n"
+    )
+    script.chmod(0o755)
+    async with World(tmp_path) as world:
+        world.only("archive")
+        world.routes[0]["sink"]["window_age_s"] = 0.5
+        world.settings["admin"]["listen"] = f"127.0.0.1:{free_port}"
+        world.settings["sources"] = [
+            {"name": "kubelet", "type": "journal", "journalctl": str(script)}
+        ]
+        await world.start()
+        await rows(world, 2)
+        reason = "journalctl ended with exit code 3: Failed to open files"
+        await world.until(lambda: world.log.count(reason) > 1, "two failures")
+        metrics = await world.metrics()
+        assert await world.stop() == 0
+        assert metrics[sample("tailrace_journal_unread_total", source="kubelet")] == 1
+        assert not metrics.get(sample("tailrace_journal_gaps_total", source="kubelet"))
+        assert sorted(world.columns("message", "container")) == [
+            ("one", "journal"),
+            ("two", "journal"),
+        ]
