@@ -281,9 +281,8 @@ class Files:
         clock = self.host.clock
         self._forget_heads(log)
         log.home = self._discovery.home_of(log.key)
-        if log.was_cut_since(
-            scan.began
-        ):  # The view may be older: what is in a copy by now came twice.
+        # What a view from before the cut saw may be in a copy by now, and would be read twice.
+        if log.was_cut_since(scan.began):
             family = [sighting for sighting in family if not sighting.parts.is_live]
             self._rescans.mark(log.home)
         for sighting in family:

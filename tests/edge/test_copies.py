@@ -5,12 +5,14 @@ One content under two names, or long after it was read: every line once.
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from agent.sources.discovery import Scan
 from agent.sources.files import FilesSettings
 from tests.fakes.source_host import Source
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -73,4 +75,39 @@ async def test_what_was_passed_is_seen_when_nothing_behind_it_is(tmp_path: Path)
         await source.settle(10)
         route.commit()
     assert route.texts(log) == [b"1", b"2", b"3", b"4"]
+    source.close()
+
+
+async def test_a_view_from_before_the_cut_is_taken_in_after_it(tmp_path: Path) -> None:
+    """
+    A scan takes a while: what it saw in the live file is only in a copy by the time it is told.
+    """
+    log = tmp_path / "app.log"
+    log.write_text(line(1) + line(2))
+    source = Source(FilesSettings(paths=(f"{tmp_path}/*.log",), rotate_grace_s=1.0))
+    route = await source.start()
+    await source.settle(1)
+    (followed,) = source.files.logs.values()
+    (generation,) = followed.chain.generations
+    with log.open("a") as file:
+        file.write(line(3))
+
+    async def run_blocking(function: Callable[..., Any], *args: Any) -> Any:
+        seen = function(*args)
+        if isinstance(seen, Scan):
+            del source.host.run_blocking
+            shutil.copy(log, tmp_path / "app.log.1")
+            log.write_text("")
+            # Meanwhile a reader finds the cut, and a commit closes what belongs to no generation.
+            source.files.overwritten(followed, generation)
+            followed.let_go(source.host.disk)
+        return seen
+
+    source.host.run_blocking = run_blocking  # type: ignore[method-assign]
+    await source.settle(10)
+    log.write_text(line(4))
+    await source.settle(10)
+    assert route.texts(log) == [b"1", b"2", b"3", b"4"]
+    assert len({segment.file_id for segment in route.segments}) == 2
+    assert not route.losses
     source.close()
