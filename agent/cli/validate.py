@@ -32,7 +32,10 @@ def report(path: str, config: Config) -> str:
     Return what was understood.
     """
     routes = [(route.name, route.source, _destination(route.sink)) for route in config.routes]
-    sources = [(source.name, source.type, _paths(source.settings)) for source in config.sources]
+    sources = [
+        (source.name, source.type, _reads(source.settings, config.cluster))
+        for source in config.sources
+    ]
     budget = bytes_text(config.memory_budget_bytes)
     admin = (
         f"admin endpoint on {config.admin.listen}" if config.admin.listen else "no admin endpoint"
@@ -66,7 +69,9 @@ def _destination(sink: Any) -> str:
     return printable(" ".join([sink.type, *told]))
 
 
-def _paths(settings: Any) -> str:
-    clusters = [item.name for item in getattr(settings, "clusters", ())]
+def _reads(settings: Any, cluster: str) -> str:
+    if hasattr(settings, "queries"):
+        groups = (f"{query.group} {query.region}".rstrip() for query in settings.queries(cluster))
+        return printable(", ".join(dict.fromkeys(groups)))
     journal = [*getattr(settings, "units", ()), *getattr(settings, "matches", ())]
-    return printable(" ".join(getattr(settings, "paths", clusters or journal)))
+    return printable(" ".join(getattr(settings, "paths", journal)))

@@ -22,6 +22,7 @@ from agent.core import counters as metric
 from agent.core.aws import AwsSettings
 from agent.core.errors import RetryError
 from agent.core.retry import Backoff, Failure
+from agent.runtime.producers import Pace
 from agent.sinks.cloudwatch_requests import Action, Answer, headers_for, understand
 
 if TYPE_CHECKING:
@@ -68,8 +69,9 @@ class Asking:
         self._counters = world.counters
         plain = {field.name: getattr(settings, field.name) for field in fields(AwsSettings)}
         self._client = world.aws.client("logs", AwsSettings(**(plain | {"region": region})))
-        self._rate = settings.requests_per_s_max
-        self._next_at = float("-inf")
+        # The quota is the account's: sources of one Region share it, and so do runs after a change of the Lease.
+        self._pace = world.paces.setdefault(region, Pace(settings.requests_per_s_max))
+        self._pace.rate = min(self._pace.rate, settings.requests_per_s_max)
         self._backoffs: dict[str, Backoff] = {}
         self._told: dict[tuple[str, str], float] = {}
         #: The service's clock less the monotonic one; None before its first answer.
@@ -88,7 +90,7 @@ class Asking:
         Ask for the next page of *progress*; without one, return the seconds to wait.
         """
         query = progress.query
-        await self._pace()
+        await self._turn()
         try:
             response = await self._client.request(
                 "POST",
@@ -106,14 +108,14 @@ class Asking:
             self._count("ok")
             self._backoffs.pop(query.key, None)
             top = self._settings.requests_per_s_max
-            self._rate = min(top, self._rate + top / RATE_PAGES)
+            self._pace.rate = min(top, self._pace.rate + top / RATE_PAGES)
             return page, 0.0
         return None, self._refused(progress, understand(response))
 
-    async def _pace(self) -> None:
+    async def _turn(self) -> None:
         now = self._clock.monotonic()
-        wait_s = self._next_at - now
-        self._next_at = max(now, self._next_at) + 1 / self._rate
+        wait_s = self._pace.next_at - now
+        self._pace.next_at = max(now, self._pace.next_at) + 1 / self._pace.rate
         if wait_s > 0:
             await self._clock.sleep(wait_s)
 
@@ -139,8 +141,8 @@ class Asking:
             query, failure, answer.code, text, retry_after_s=answer.retry_after_s
         )
         if failure is Failure.THROTTLED:
-            self._rate = max(RATE_MIN, self._rate / 2)
-            self._next_at = max(self._next_at, self._clock.monotonic() + delay_s)
+            self._pace.rate = max(RATE_MIN, self._pace.rate / 2)
+            self._pace.next_at = max(self._pace.next_at, self._clock.monotonic() + delay_s)
         return delay_s
 
     def _failed(

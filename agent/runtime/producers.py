@@ -9,7 +9,7 @@ is started again; it opens its spool first, which tells it how far it was.
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,16 @@ PRODUCERS: dict[str, str] = {
 PRUNE_INTERVAL_S = 1.0
 
 
+@dataclass(slots=True)
+class Pace:
+    """
+    How fast something is asked for.
+    """
+
+    rate: float
+    next_at: float = float("-inf")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """
@@ -48,6 +58,8 @@ class World:
     counters: Counters
     aws: AwsOnce
     files: Mapping[str, Files]
+    #: Of the FilterLogEvents of all sources, by Region: the account has one quota.
+    paces: dict[str, Pace] = field(default_factory=dict)
 
 
 def producers_of(world: World) -> list[tuple[str, Callable[[], Awaitable[None]]]]:

@@ -17,7 +17,7 @@ import orjson
 from agent.config.values import Config, SourceConfig
 from agent.core.counters import Counters
 from agent.runtime.eks import Puller
-from agent.runtime.producers import World
+from agent.runtime.producers import Pace, World
 from agent.runtime.spool import Spool
 from agent.runtime.state_disk import OsStateDisk
 from agent.sources.eks_settings import EksControlPlaneSettings
@@ -142,6 +142,7 @@ class Node:
         self.settings = EksControlPlaneSettings(region="eu-central-1", election="none", **settings)
         self.task: asyncio.Task[None] | None = None
         self.puller: Puller | None = None
+        self.paces: dict[str, Pace] = {}
 
     async def start(self, left: Mapping[str, int] | None = None) -> None:
         config = Config(cluster="c1", node="n1", state_dir=str(self.directory))
@@ -151,6 +152,7 @@ class Node:
             counters=self.counters,
             aws=cast("Any", self.service),
             files={"eks": cast("Any", _NoFiles())},
+            paces=self.paces,
         )
         source = SourceConfig(name="eks", type="eks_control_plane", settings=self.settings)
         self.spool = Spool(

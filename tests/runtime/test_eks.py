@@ -12,10 +12,13 @@ import pytest
 from agent.core import counters as metric
 from agent.core import pull
 from agent.core.pull import LOG_TYPES, queries_of, type_of
+from agent.sources.eks_settings import ClusterSettings
 from tests.runtime.eks_kit import GROUP, START_S, FastClock, Node, Service
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from agent.runtime.producers import Pace
 
 STREAMS = {
     "api": "kube-apiserver-0123456789abcdef0123456789abcdef",
@@ -157,13 +160,38 @@ async def test_no_faster_than_it_may(tmp_path: Path) -> None:
     assert node.counters.get(metric.PULL_REQUESTS, "eks", "eu-central-1", "ThrottlingException")
 
 
+async def test_sources_of_one_region_share_its_rate(tmp_path: Path) -> None:
+    """
+    The quota is the account's, whatever the configuration is divided into.
+    """
+    made = service()
+    paces: dict[str, Pace] = {}
+    nodes = []
+    for name in ("a", "b"):
+        for n in range(200):
+            add(made, "audit", n, group=f"/aws/eks/{name}/cluster")
+        (tmp_path / name).mkdir()
+        clusters = (ClusterSettings(name=name),)
+        nodes.append(Node(tmp_path / name, made, clusters=clusters, requests_per_s_max=2))
+        nodes[-1].paces = paces
+    made.filter.page_events = 1
+    for node in nodes:
+        await node.start()
+    await nodes[0].run(60)
+    for node in nodes:
+        await node.kill()
+    assert 100 <= len(made.requests) <= 121
+    assert {body["logGroupName"] for _, body in made.requests[:20]} == {
+        "/aws/eks/a/cluster",
+        "/aws/eks/b/cluster",
+    }
+
+
 async def test_a_group_that_is_missing_or_denied(tmp_path: Path) -> None:
     """
     Said once a minute with the remedy, and counted; everything else goes on, and it heals.
     """
     made = service()
-    from agent.sources.eks_settings import ClusterSettings
-
     names = ("c1", "gone", "closed")
     late = add(made, "audit", 990, group="/aws/eks/closed/cluster")
     expected = [add(made, "audit", 900 + n) for n in range(300)]
