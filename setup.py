@@ -116,4 +116,8 @@ def translate() -> list[Extension]:
 
 
 # py_modules stops setuptools from guessing packages; pyproject.toml names them.
-setup(ext_modules=translate(), py_modules=[])
+setup(
+    ext_modules=translate(),
+    py_modules=[],
+    options={"build_ext": {"parallel": os.cpu_count()}},
+)

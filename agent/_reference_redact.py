@@ -91,8 +91,9 @@ def _ipv6(text: bytes, colon: int, last: int) -> Span | None:
         start -= 1
     if start > last and (_is(_WORD, text, start - 1) or text[start - 1 : start] == b":"):
         return None
-    match = re.compile(rb"[0-9A-Fa-f]*(?:::?[0-9A-Fa-f]+|::)*").match(text, start)
-    assert match is not None
+    match = re.compile(rb"(?:[0-9A-Fa-f]+|(?=::))(?:::?[0-9A-Fa-f]+|::)*").match(text, start)
+    if match is None:
+        return None  # A colon that belongs to what is before.
     stop = match.end()
     address = text[start:stop]
     if _is(_WORD, text, stop):

@@ -20,8 +20,6 @@ from typing import TYPE_CHECKING
 import pytest
 import uvloop
 
-from tests.fakes.ports import unused_port
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -85,6 +83,8 @@ def free_port() -> int:
     """
     A TCP port on loopback that was free a moment ago.
     """
+    from tests.fakes.ports import unused_port  # pytester copies this file to where no tests are.
+
     return unused_port()
 
 

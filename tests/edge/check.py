@@ -54,8 +54,6 @@ class Verdict:
     duplicates: Counter[str] = field(default_factory=Counter)
     #: Loss records of files whose first line was not whole.
     unknown: int = 0
-    #: Lines behind later ones in logs that are cut: the end of the copy was found after what was written anew.
-    late: int = 0
     problems: list[str] = field(default_factory=list)
 
     def add(self, what: str, items: Sequence[object]) -> None:
@@ -210,10 +208,7 @@ class Checker:
                     if name in seen:
                         continue
                     seen.add(name)
-                    late = name.number < highest[name.log, name.stream]
-                    if late and "/pods/" not in self.journal.logs[name.log]:
-                        self.verdict.late += 1
-                    elif late:
+                    if name.number < highest[name.log, name.stream]:
                         wrong.append(f"{name} after {highest[name.log, name.stream]}")
                     highest[name.log, name.stream] = max(
                         name.number, highest[name.log, name.stream]

@@ -330,7 +330,6 @@ def figures(ordeal: Ordeal) -> str:
         *(f"{route}: {count} not owed and missing" for route, count in found.excused.items()),
         *(f"{route}: {count} repeated" for route, count in found.duplicates.items()),
         f"{found.unknown} loss records of files without a whole first line",
-        f"{found.late} lines late in logs that are cut",
         *(f"{kind}: {count}" for kind, count in sorted(ordeal.faults.items())),
     ]
     return "\n".join(parts)

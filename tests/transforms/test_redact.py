@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent import _fastfields
@@ -98,6 +98,7 @@ pieces = st.sampled_from(
 texts = st.lists(pieces, max_size=7).map("".join).map(str.encode) | st.binary(max_size=12)
 
 
+@example([b":fe80::1", b"::1", b"a ::1 :2::3"], frozenset({"ipv6"}))
 @given(st.lists(texts, max_size=4), st.frozensets(st.sampled_from(KINDS), min_size=1))
 def test_against_the_specification(lines: list[bytes], kinds: frozenset[str]) -> None:
     """
