@@ -124,6 +124,7 @@ def test_all_problems_at_once() -> None:
         "- {name: ../x, sink: {}}\n- {sink: blackhole}\n- r\n- {name: s, extra: 1, sink: {type: blackhole}}\n"
         "- {name: t}\n"
     )
+    types = "files, control_plane, eks_control_plane, journal"
     assert found == [
         "clustr: unknown key (did you mean cluster?)",
         f'memory_budget_bytes: got "1KiB", {SIZE.replace("1KiB", "4MiB").replace("1MiB", "32MiB")}',
@@ -131,8 +132,7 @@ def test_all_problems_at_once() -> None:
         'log.level: got "warn", expected one of debug, info, warning, error (did you mean warning?)',
         "sources[0].pathes: unknown key (did you mean paths?)",
         'sources[1].paths[0]: got 5, expected text (in quotes: "5")',
-        'sources[2].type: got "file", expected one of files, control_plane, eks_control_plane, journal '
-        "(did you mean files?)",
+        f'sources[2].type: got "file", expected one of {types} (did you mean files?)',
         'sources[1].name: "a" is the name of sources[0] as well: give each its own',
         'routes[0].source: got "b", expected the name of a source: a, containers',
         "routes[0].sink.url: is missing, expected text: Where to",
