@@ -25,6 +25,7 @@ from agent.core import counters as metric
 from agent.core.batch import LossReason
 from agent.core.errors import shown
 from agent.sinks.parquet_staging import make_directories, write_all
+from agent.sinks.sayings import Sayings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from agent.core.host import Host, StateDisk
 
 DIRECTORY = "dead-letters"
-TELL_EVERY_S = 60.0
 #: A person may have made room: the directory is looked at again after this.
 MEASURE_EVERY_S = 60.0
 #: Bytes that are searched at once for the end of the last whole line.
@@ -73,7 +73,7 @@ class DeadLetters:
         self.reasons = frozenset(map(LossReason, reasons)) if bytes_max else frozenset()
         self._held: int | None = None
         self._measured_at = float("-inf")
-        self._told_at = float("-inf")
+        self._sayings = Sayings(clock=host.clock, tell=host.tell)
         # One write at a time: two routes share the limit.
         self._lock = asyncio.Lock()
 
@@ -126,10 +126,7 @@ class DeadLetters:
         return None, f"no dead letter: {shown(why)}"
 
     def _failed(self, route: str, text: str) -> None:
-        now = self._host.clock.monotonic()
-        if now - self._told_at >= TELL_EVERY_S:
-            self._told_at = now
-            self._host.tell("dead_letter_dropped", text, level="error", route=route)
+        self._sayings.say("dead_letter_dropped", text, level="error", route=route)
 
 
 def letter_path(root: str, route: str, loss: Loss) -> str:

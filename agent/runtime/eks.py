@@ -26,6 +26,7 @@ from agent.core.errors import StopError
 from agent.core.pull import Progress
 from agent.runtime.eks_requests import Asking
 from agent.runtime.spool import passed_by_all
+from agent.sinks.sayings import Sayings
 from agent.sources.spooled import record
 
 if TYPE_CHECKING:
@@ -56,7 +57,6 @@ EVENTS_AT_ONCE = 1000
 POSITION_AGE_S = 60.0
 #: How often a full spool is looked at.
 FULL_WAIT_S = 1.0
-TELL_EVERY_S = 60.0
 
 
 def check(source: SourceConfig, config: Config) -> None:
@@ -114,7 +114,7 @@ class Puller:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._writing = asyncio.Lock()
         self._written_at = float("-inf")
-        self._told: dict[str, float] = {}
+        self._sayings = Sayings(clock=self._clock, tell=world.host.tell, source=name)
         #: Reach of all queries, by the number of the batch before which everything up to there is.
         self._reaches: dict[int, dict[str, int]] = {}
         self._published: dict[str, int] = {}
@@ -207,7 +207,7 @@ class Puller:
                 self._gather(progress.query, fresh[start : start + EVENTS_AT_ONCE])
                 await asyncio.sleep(0)
         if progress.shortened:
-            self._say(
+            self._sayings.say(
                 "eks_overlap_shortened",
                 f"source {self._name}: {progress.query.key} has more events in overlap_s than can be remembered: "
                 f"events that arrive later than {(progress.reach_ms - progress.floor_ms) / 1000:.0f} s are not "
@@ -261,7 +261,7 @@ class Puller:
 
     async def _until_room(self) -> None:
         while not self._spool.has_room:
-            self._say(
+            self._sayings.say(
                 "spool_full",
                 f"source {self._name}: the spool is full ({self._spool.bytes_held} bytes): nothing is fetched until "
                 "the slowest route has caught up (tailrace status says which); spool_bytes_max raises the limit",
@@ -277,12 +277,6 @@ class Puller:
         self._world.counters.set(
             metric.PULL_BEHIND_SECONDS, behind_s, self._name, query.cluster, query.prefix
         )
-
-    def _say(self, event: str, text: str) -> None:
-        now = self._clock.monotonic()
-        if now - self._told.get(event, float("-inf")) >= TELL_EVERY_S:
-            self._told[event] = now
-            self._world.host.tell(event, text, level="warning", source=self._name)
 
 
 def _encoded(identity: str, progress: Mapping[str, Progress]) -> bytes:

@@ -24,6 +24,7 @@ from agent.core.errors import RetryError
 from agent.core.retry import Backoff, Failure
 from agent.runtime.producers import Pace
 from agent.sinks.cloudwatch_requests import Action, Answer, headers_for, understand
+from agent.sinks.sayings import Sayings
 
 if TYPE_CHECKING:
     from agent.core.host import Response
@@ -36,7 +37,6 @@ OPERATION = "FilterLogEvents"
 RATE_MIN = 0.1
 #: Pages after which a rate that was halved is what it was.
 RATE_PAGES = 60
-TELL_EVERY_S = 60.0
 _FAILURES = {
     Action.THROTTLED: Failure.THROTTLED,
     Action.OUTAGE: Failure.OUTAGE,
@@ -73,7 +73,7 @@ class Asking:
         self._pace = world.paces.setdefault(region, Pace(settings.requests_per_s_max))
         self._pace.rate = min(self._pace.rate, settings.requests_per_s_max)
         self._backoffs: dict[str, Backoff] = {}
-        self._told: dict[tuple[str, str], float] = {}
+        self._sayings = Sayings(clock=self._clock, tell=world.host.tell, source=source)
         #: The service's clock less the monotonic one; None before its first answer.
         self._offset_ms: int | None = None
 
@@ -158,17 +158,13 @@ class Asking:
         backoff = self._backoffs.setdefault(query.key, Backoff())
         delay_s = backoff.failed(failure, self._clock.random(), retry_after_s=retry_after_s)
         assert delay_s is not None
-        now = self._clock.monotonic()
-        if now - self._told.get((query.group, code), float("-inf")) >= TELL_EVERY_S:
-            self._told[query.group, code] = now
-            self._host.tell(
-                "eks_fetch_failed",
-                f"source {self._source}: {query.group} in {self._region or 'the default Region'}: {text}; "
-                "everything else goes on",
-                level="warning",
-                source=self._source,
-                code=code,
-            )
+        self._sayings.say(
+            "eks_fetch_failed",
+            f"source {self._source}: {query.group} in {self._region or 'the default Region'}: {text}; "
+            "everything else goes on",
+            cause=f"{query.group} {code}",
+            code=code,
+        )
         return delay_s
 
     def _count(self, outcome: str) -> None:

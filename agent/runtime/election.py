@@ -24,6 +24,7 @@ from agent.core.kube_objects import decoded
 from agent.core.lease import Election, Lease
 from agent.runtime.kubernetes_config import SERVICE_ACCOUNT, find_access
 from agent.runtime.kubernetes_http import Connection, read_body
+from agent.sinks.sayings import Sayings
 
 if TYPE_CHECKING:
     import aiohttp
@@ -39,7 +40,6 @@ ANNOTATION = "tailrace.io/eks-control-plane"
 LEASE_BYTES_MAX = 512 * 1024
 #: Seconds to give the Lease back when the agent stops.
 RELEASE_S = 2.0
-TELL_EVERY_S = 60.0
 
 
 class Place(NamedTuple):
@@ -92,7 +92,7 @@ class Candidate:
         self._clock = world.host.clock
         self._counters = world.counters
         self._source = source
-        self._told_at = float("-inf")
+        self._sayings = Sayings(clock=self._clock, tell=self._host.tell, source=self._source)
 
     async def run(self, puller: Puller) -> None:
         """
@@ -235,16 +235,11 @@ class Candidate:
         self._counters.set(metric.LEASE_HELD, int(held), self._source)
 
     def _say(self, text: str) -> None:
-        now = self._clock.monotonic()
-        if now - self._told_at >= TELL_EVERY_S:
-            self._told_at = now
-            self._host.tell(
-                "lease_unreachable",
-                f"source {self._source}: the Lease {self._namespace}/{self._name}: {text}; without it this agent "
-                "does not fetch",
-                level="warning",
-                source=self._source,
-            )
+        self._sayings.say(
+            "lease_unreachable",
+            f"source {self._source}: the Lease {self._namespace}/{self._name}: {text}; without it this agent "
+            "does not fetch",
+        )
 
 
 def positions_of(text: str) -> dict[str, int]:

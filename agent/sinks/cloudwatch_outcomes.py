@@ -84,7 +84,7 @@ class CloudWatchSayings(Sayings):
             f"write {{{variable}|…}} for another word"
         )
         fields = {"variable": variable, "path": resource.path}
-        self._tell("name_fallback", text, level="warning", route=self._route, **fields)
+        self._tell("name_fallback", text, level="warning", **self._about, **fields)
 
     def failed(self, destination: Destination, operation: str, answer: Answer) -> None:
         """

@@ -1,5 +1,5 @@
 """
-A sink's own log lines about lasting trouble: each at most once a minute.
+Tailrace's own log lines about lasting trouble: each at most once a minute.
 
 A destination that fails, fails for every object and stream at once.  Operators want to read it once, then
 again while it lasts; `tailrace_retries_total` says how often it happened.
@@ -19,11 +19,11 @@ TELL_EVERY_S = 60.0
 
 class Sayings:
     """
-    What one route's sink says.
+    What one part says, with *about* (its route, or its source) in every line.
     """
 
-    def __init__(self, *, route: str, clock: Clock, tell: Callable[..., None]) -> None:
-        self._route = route
+    def __init__(self, *, clock: Clock, tell: Callable[..., None], **about: str) -> None:
+        self._about = about
         self._clock = clock
         self._tell = tell
         self._told: dict[tuple[str, str], float] = {}
@@ -37,4 +37,4 @@ class Sayings:
         now = self._clock.monotonic()
         if now - self._told.get((event, cause), float("-inf")) >= TELL_EVERY_S:
             self._told[event, cause] = now
-            self._tell(event, text, level=level, route=self._route, **fields)
+            self._tell(event, text, level=level, **self._about, **fields)
