@@ -22,9 +22,12 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from agent.core.rotated_names import RotatedName, as_live, as_rotated, ignored
+from agent.sources.heads import head_at
 from agent.sources.looks import Looks
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from agent.core.generations import Sighting
     from agent.core.host import Disk, FileStat
     from agent.sources.globs import Globs, Places
@@ -66,14 +69,20 @@ class Directory:
 @dataclass(slots=True)
 class Scan:
     """
-    What a scan saw.
+    What is asked of a scan, and what it saw.  Whoever made it closes it.
 
     `families` holds a complete view of every family in the directories that were listed: an empty
     list for a Log whose directory was listed and has no file of it.
     """
 
-    #: When it began, in monotonic seconds.
-    began: float = 0.0
+    scope: Scope
+    #: Directories that events named.
+    dirty: set[str]
+    #: When it began, in monotonic seconds and on the wall.
+    began: float
+    now_ns: int
+    #: How many files may stay open.
+    open_max: int
     families: dict[str, list[Sighting]] = field(default_factory=dict)
     opened: dict[tuple[int, int], Opened] = field(default_factory=dict)
     errors: list[tuple[str, OSError]] = field(default_factory=list)
@@ -81,14 +90,37 @@ class Scan:
     directories_gone: list[str] = field(default_factory=list)
     blind: frozenset[str] = frozenset()
 
+    def was_cut(self, family: Iterable[Sighting], disk: Disk) -> bool:
+        """
+        Whether the live file, which this scan opened, was cut since: a copy may hold by now what it saw.
+        """
+        for sighting in family:
+            opened = self.opened.get(sighting.key)
+            if opened is None or not sighting.parts.is_live or sighting.head is None:
+                continue
+            status = disk.fstat(opened.fd)
+            if (status.st_size, status.st_mtime_ns) != (sighting.size, sighting.mtime_ns):
+                return head_at(disk, opened.fd, compressed=False, whole=False) != sighting.head
+        return False
+
+    def close(self, disk: Disk) -> None:
+        """
+        Close what nobody has taken.
+        """
+        for opened in self.opened.values():
+            disk.close(opened.fd)
+        self.opened.clear()
+
 
 class Discovery:
     """
     The directories that patterns reach, and the families in them.
     """
 
-    def __init__(self, globs: Globs, disk: Disk, *, rotated: bool = True) -> None:
+    def __init__(self, globs: Globs, disk: Disk, known: Known, *, rotated: bool = True) -> None:
         self._rotated = rotated
+        #: What earlier scans saw, and what is looked for.
+        self._known = known
         self.globs = globs
         self.disk = disk
         self.directories: dict[str, Directory] = {}
@@ -102,31 +134,21 @@ class Discovery:
         self._aliases: set[str] = set()
         self._over: set[str] = set()
 
-    def scan(
-        self,
-        scope: Scope,
-        dirty: set[str],
-        *,
-        now_ns: int,
-        known: Known,
-        open_max: int,
-    ) -> Scan:
+    def look(self, scan: Scan) -> None:
         """
-        Look.
-
-        *known*: what earlier scans saw, and what is looked for; *open_max*: how many files may stay open.
+        Fill *scan*.
         """
+        scope = scan.scope
         while self._over:
             self._forget(self._over.pop())
-        scan = Scan()
-        looks = Looks(self.disk, known, scan.opened, scan.errors, open_max)
-        run = _Run(self, scan, scope, now_ns, looks)
+        looks = Looks(self.disk, self._known, scan.opened, scan.errors, scan.open_max)
+        run = _Run(self, scan, looks)
         if scope is Scope.ALL:
             self._aliases.clear()
             for key in list(self._links):
                 self._follow_link(key)
         else:
-            for directory in self._due(scope, dirty):
+            for directory in self._due(scope, scan.dirty):
                 if directory.path in self.directories and directory.path not in run.visited:
                     run.walk(directory.path, directory.places, directory.depth)
         for root, places in self.globs.roots.items():
@@ -137,7 +159,6 @@ class Discovery:
             if home not in run.visited:
                 run.walk(home, frozenset(), 0)
         scan.blind = frozenset(self.blind)
-        return scan
 
     def _due(self, scope: Scope, dirty: set[str]) -> list[Directory]:
         if scope is Scope.DIRTY:
@@ -234,19 +255,10 @@ class _Run:
     One scan under way.
     """
 
-    def __init__(
-        self,
-        discovery: Discovery,
-        scan: Scan,
-        scope: Scope,
-        now_ns: int,
-        looks: Looks,
-    ) -> None:
+    def __init__(self, discovery: Discovery, scan: Scan, looks: Looks) -> None:
         self.visited: set[str] = set()
         self._discovery = discovery
         self._scan = scan
-        self._scope = scope
-        self._now_ns = now_ns
         self._looks = looks
 
     def walk(self, path: str, places: Places, depth: int) -> None:
@@ -265,7 +277,7 @@ class _Run:
             if not below or depth >= DEPTH_MAX:
                 continue
             child_path = posixpath.join(path, child)
-            if self._scope is Scope.ALL or child_path not in self._discovery.directories:
+            if self._scan.scope is Scope.ALL or child_path not in self._discovery.directories:
                 self.walk(child_path, below, depth + 1)
 
     def visit(self, directory: Directory) -> bool:
@@ -298,7 +310,7 @@ class _Run:
         if path not in directories:
             directories[path] = directory
             self._scan.directories_new.append(path)
-        racy = self._now_ns - mtime_ns < RACY_NS
+        racy = self._scan.now_ns - mtime_ns < RACY_NS
         directory.mtime_ns = -2 if racy else mtime_ns
         self._take(directory, listing)
         return mtime_ns

@@ -78,7 +78,8 @@ class Files:
         for row in generations:
             self._rows.setdefault(row.log, []).append(row)
         self._globs = Globs(settings.paths, settings.exclude)
-        self._discovery = Discovery(self._globs, host.disk, rotated=settings.rotated)
+        self._known = Known(self._probes)
+        self._discovery = Discovery(self._globs, host.disk, self._known, rotated=settings.rotated)
         self._readers: dict[str, Reader] = {}
         #: Directories below which everything is.
         self.roots = tuple(self._globs.roots)
@@ -89,7 +90,6 @@ class Files:
         self._routes = set(routes)
         self._active: dict[str, FollowedLog] = {}
         self._by_watch: dict[str, str] = {}
-        self._known = Known(self._probes)
         self._rescans = Rescans(settings, host)
         #: What the last scan could not look into; None before the first.
         self._blind: frozenset[str] | None = None
@@ -246,23 +246,18 @@ class Files:
 
     async def _scan(self, scope: Scope) -> None:
         missing = self._blind is None or not self._blind.isdisjoint(self._globs.roots)
-        began = self.host.clock.monotonic()
+        clock = self.host.clock
+        began = clock.monotonic()
         dirty = self._rescans.begin(scope, began, root_missing=missing)
-        scan = await self.host.run_blocking(self._look, scope, dirty)
-        scan.began = began
-        self._take(scan)
+        scan = Scan(scope, dirty, began, clock.now_ns(), self.descriptors.room)
+        try:
+            await self.host.run_blocking(self._discovery.look, scan)
+            self._take(scan)
+        finally:
+            scan.close(self.host.disk)
         self._rescans.watch_directories(scan.directories_new)
         for path in scan.directories_gone:
             self.host.watches.forget_directory(path)
-
-    def _look(self, scope: Scope, dirty: set[str]) -> Scan:
-        return self._discovery.scan(
-            scope,
-            dirty,
-            now_ns=self.host.clock.now_ns(),
-            known=self._known,
-            open_max=self.descriptors.room,
-        )
 
     def _take(self, scan: Scan) -> None:
         for path, error in scan.errors:
@@ -270,10 +265,14 @@ class Files:
             if is_descriptor_limit(error) and self.descriptors.make_room():
                 self._rescans.mark(posixpath.dirname(path))
         for key, family in scan.families.items():
-            if key in self.logs or family:
-                self._take_family(self.logs.get(key) or self._log(key), family, scan)
-        for opened in scan.opened.values():
-            self.host.disk.close(opened.fd)
+            log = self.logs.get(key)
+            seen = family
+            if scan.was_cut(family, self.host.disk) or (log and log.was_cut_since(scan.began)):
+                # A copy may hold by now what this view saw: it would be read twice, or too late.
+                seen = [item for item in family if log and not item.parts.is_live]
+                self._rescans.mark(self._discovery.home_of(key))
+            if log or seen:
+                self._take_family(log or self._log(key), seen, scan)
         self._blind = scan.blind
         self._decide()
 
@@ -281,10 +280,6 @@ class Files:
         clock = self.host.clock
         self._forget_heads(log)
         log.home = self._discovery.home_of(log.key)
-        # What a view from before the cut saw may be in a copy by now, and would be read twice.
-        if log.was_cut_since(scan.began):
-            family = [sighting for sighting in family if not sighting.parts.is_live]
-            self._rescans.mark(log.home)
         for sighting in family:
             self._known.sightings[posixpath.join(log.home, sighting.name)] = sighting
             opened = scan.opened.pop(sighting.key, None)

@@ -274,7 +274,9 @@ def _resume(log: FollowedLog, cursor: Cursor, now: float) -> Follow:
     place = resume_place(cursor)
     generation = log.chain.find(place.generation)
     number, offset = place.generation, place.offset
-    if generation is None and log.chain.generations and log.chain.after(number) is None:
+    known = generation is not None or log.chain.after(number) is not None
+    is_next = (number, offset) == (log.chain.next_number, 0)
+    if log.chain.generations and not known and not is_next:
         # Its identity is not known any more: repeat rather than skip.
         number, offset = log.chain.generations[0].number, 0
         cursor = cursor_at(number, 0)

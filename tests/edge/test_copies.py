@@ -4,8 +4,11 @@ One content under two names, or long after it was read: every line once.
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from agent.sources.discovery import Scan
 from agent.sources.files import FilesSettings
@@ -21,6 +24,22 @@ def line(number: int) -> str:
     A line as a container runtime writes it: no other begins like it.
     """
     return f"2026-11-22T19:00:01.{number:09d}Z stdout F {number}\n"
+
+
+def after_next_scan(source: Source, happen: Callable[[], None]) -> None:
+    """
+    Call *happen* between the next scan and the moment when what it saw is taken in.
+    """
+    run_blocking = source.host.run_blocking
+
+    async def run(function: Callable[..., Any], *args: Any) -> Any:
+        seen = await run_blocking(function, *args)
+        if args and isinstance(args[0], Scan):
+            source.host.run_blocking = run_blocking  # type: ignore[method-assign]
+            happen()
+        return seen
+
+    source.host.run_blocking = run  # type: ignore[method-assign]
 
 
 async def test_a_copy_that_is_there_before_the_file_is_cut(tmp_path: Path) -> None:
@@ -92,18 +111,14 @@ async def test_a_view_from_before_the_cut_is_taken_in_after_it(tmp_path: Path) -
     with log.open("a") as file:
         file.write(line(3))
 
-    async def run_blocking(function: Callable[..., Any], *args: Any) -> Any:
-        seen = function(*args)
-        if isinstance(seen, Scan):
-            del source.host.run_blocking
-            shutil.copy(log, tmp_path / "app.log.1")
-            log.write_text("")
-            # Meanwhile a reader finds the cut, and a commit closes what belongs to no generation.
-            source.files.overwritten(followed, generation)
-            followed.let_go(source.host.disk)
-        return seen
+    def cut() -> None:
+        shutil.copy(log, tmp_path / "app.log.1")
+        log.write_text("")
+        # Meanwhile a reader finds the cut, and a commit closes what belongs to no generation.
+        source.files.overwritten(followed, generation)
+        followed.let_go(source.host.disk)
 
-    source.host.run_blocking = run_blocking  # type: ignore[method-assign]
+    after_next_scan(source, cut)
     await source.settle(10)
     log.write_text(line(4))
     await source.settle(10)
@@ -111,3 +126,40 @@ async def test_a_view_from_before_the_cut_is_taken_in_after_it(tmp_path: Path) -
     assert len({segment.file_id for segment in route.segments}) == 2
     assert not route.losses
     source.close()
+
+
+async def test_a_new_file_is_cut_before_what_was_seen_of_it_is_taken_in(tmp_path: Path) -> None:
+    """
+    By then its lines are only in a copy that the scan did not see, and they come before those in the live file.
+    """
+    log = tmp_path / "app.log"
+    source = Source(FilesSettings(paths=(f"{tmp_path}/*.log",), rotate_grace_s=1.0))
+    route = await source.start()
+    log.write_text(line(1) + line(2))
+
+    def cut() -> None:
+        shutil.copy(log, tmp_path / "app.log.1")
+        log.write_text(line(3) + line(4) + line(5))
+
+    after_next_scan(source, cut)
+    await source.settle(10)
+    assert route.texts(log) == [b"1", b"2", b"3", b"4", b"5"]
+    assert not route.losses
+    source.close()
+
+
+async def test_a_scan_is_cancelled(tmp_path: Path) -> None:
+    """
+    What it has opened until then is closed.
+    """
+    (tmp_path / "app.log").write_text(line(1))
+    source = Source(FilesSettings(paths=(f"{tmp_path}/*.log",)))
+
+    def cancel() -> None:
+        assert len(source.host.disk.opened) == 1
+        raise asyncio.CancelledError
+
+    after_next_scan(source, cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await source.files.scan()
+    assert not source.host.disk.opened

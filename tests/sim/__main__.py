@@ -35,7 +35,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--ticks", type=float, default=30, help="virtual seconds of events")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--share", default="0/1", help="of the seeds: number/of")
-    parser.add_argument("--trace", action="store_true", help="print what happens")
+    parser.add_argument(
+        "--trace", action="store_true", help="print what happens, in the shortest run that shows it"
+    )
     parser.add_argument("--mutants", nargs="*", help="names; none: all of them")
     args = parser.parse_args(arguments)
     if os.environ.get("PYTHONHASHSEED") != "0":
@@ -59,13 +61,17 @@ def _run_one(seed: int, ticks: float, *, trace: bool) -> int:
 
     plan = plan_of(seed, ticks)
     world = World(plan)
-    world.print_trace = trace
     broken = world.run()
-    if broken is None:
-        print(f"seed {seed}: every promise is kept; digest {world.digest}")
-        return 0
-    report(plan, broken, ticks)
-    return 1
+    if broken is not None:
+        plan = report(plan, broken, ticks)
+    if trace:
+        shown = World(plan)
+        shown.print_trace = True
+        shown.run()
+    if broken is not None:
+        return 1
+    print(f"seed {seed}: every promise is kept; digest {world.digest}")
+    return 0
 
 
 def _run_many(seeds: str, ticks: float, share: str) -> int:
@@ -104,9 +110,9 @@ def _run_shared(seeds: str, ticks: float, jobs: int) -> int:
     return max(child.wait() for child in children)
 
 
-def report(plan: Plan, broken: BrokenPromise, ticks: float) -> None:
+def report(plan: Plan, broken: BrokenPromise, ticks: float) -> Plan:
     """
-    Print what broke, the shortest way there, and the command that shows it again.
+    Print what broke, the shortest way there, which is returned, and the command that shows it again.
     """
     from tests.sim.shrink import shrink
 
@@ -118,6 +124,7 @@ def report(plan: Plan, broken: BrokenPromise, ticks: float) -> None:
         print(f"    {event}")
     ticked = "" if ticks == 30 else f" TICKS={ticks:g}"
     print(f"  again: make sim SEED={plan.seed}{ticked}", flush=True)
+    return shorter
 
 
 if __name__ == "__main__":

@@ -369,3 +369,28 @@ async def test_route_restarts_from_its_commit(
     await source.settle(1)
     assert again.texts(container.path) == container.written[2:]
     source.close()
+
+
+async def test_route_restarts_twice_behind_a_log_that_it_has_forgotten(
+    settings: FilesSettings, container: Container
+) -> None:
+    """
+    Another route still holds the deleted file, so the Log is known, and its lines are not repeated.
+    """
+    container.lines(3)
+    source = Source(settings, routes=("fast", "slow"))
+    fast, slow = await source.start("fast"), await source.start("slow")
+    await source.settle(1)
+    fast.commit()
+    container.path.unlink()
+    await source.settle(10)
+    (log,) = source.files.logs.values()
+    fast.commit()
+    source.files.forgotten(log, "fast")
+    assert slow.texts(container.path) == container.written
+    for _ in range(2):
+        fast.reader.close()
+        fast = await source.start("fast", first_start=False)
+        await source.settle(1)
+        assert not fast.segments
+    source.close()
