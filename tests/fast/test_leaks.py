@@ -48,6 +48,10 @@ def grown(count: int) -> int:
     return resident() - before
 
 
+@pytest.mark.skipif(
+    "libasan" in os.environ.get("LD_PRELOAD", ""),
+    reason="AddressSanitizer keeps what is freed, to find whoever uses it",
+)
 def test_a_short_loop_is_flat() -> None:
     """
     Some hundred rounds of 64 KiB.
