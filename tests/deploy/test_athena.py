@@ -7,6 +7,7 @@ Queries are in Athena's dialect.  DuckDB has the same functions under other name
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import duckdb
 import pytest
 import yaml
 
+from agent.sources.spooled import record
 from tests.e2e.world import tailrace
 
 if TYPE_CHECKING:
@@ -21,9 +23,20 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 ATHENA = ROOT / "config" / "athena"
-EXAMPLE = ROOT / "config" / "examples" / "control-plane.yaml"
+EXAMPLES = ROOT / "config" / "examples"
 ENVIRONMENT = {"CLUSTER_NAME": "production", "ARCHIVE_BUCKET": "my-logs"}
-TABLES = ("audit", "components", "authenticator", "host")
+TABLES = {
+    "audit": "control-plane.yaml",
+    "components": "control-plane.yaml",
+    "authenticator": "control-plane.yaml",
+    "host": "control-plane.yaml",
+    "eks_audit": "eks-control-plane.yaml",
+    "eks_components": "eks-control-plane.yaml",
+    "eks_authenticator": "eks-control-plane.yaml",
+}
+VIEWS = sorted(path.stem for path in (ATHENA / "views").glob("*.sql"))
+#: What only nodes have; and what reads the table with all its copies.
+NOT_OF_VIEWS = {"slow-etcd", "logins-to-nodes", "eks-events-twice"}
 QUERIES = sorted(path.stem for path in (ATHENA / "queries").glob("*.sql"))
 _MACROS = """
 CREATE MACRO approx_percentile(x, p) AS approx_quantile(x, p);
@@ -142,6 +155,7 @@ EXPECTED: dict[str, tuple[tuple[object, ...], int]] = {
     "authenticator-denials": (("arn:aws:iam::1:role/dev", "ARN is not mapped", 2), 1),
     "who-a-role-became": (("arn:aws:iam::1:role/ops", "ops", "[system:masters]", 1), 1),
     "logins-to-nodes": (("Accepted publickey for ec2-user from 203.0.113.9",), 1),
+    "eks-events-twice": (("production", 2, 5), 1),
 }
 
 
@@ -164,6 +178,56 @@ def write(directory: Path) -> list[Path]:
     return list(files)
 
 
+def fetched(directory: Path) -> list[Path]:
+    """
+    Write what one agent has fetched of EKS, as its spool has it; return the files.
+    """
+    events = {
+        "audit": AUDIT,
+        "kube-apiserver": ["\n".join(APISERVER[:3]), *APISERVER[3:]],
+        "kube-scheduler": SCHEDULER,
+        "aws-iam-authenticator": AUTHENTICATOR,
+    }
+    made = []
+    directory.mkdir(parents=True)
+    for component, messages in events.items():
+        time_ns = int(datetime.fromisoformat(f"{DAY}:00Z").timestamp()) * 1_000_000_000
+        lines = [
+            record(
+                message,
+                time_ns=time_ns + number * 1_000_000_000,
+                attrs={
+                    "event_id": f"{component}-{number}",
+                    "cluster": "production",
+                    "log_type": component,
+                    "log_stream": f"{component}-0123",
+                },
+            )
+            for number, message in enumerate(messages)
+        ]
+        made.append(directory / f"{component}.log")
+        made[-1].write_bytes(b"".join(lines))
+    return made
+
+
+async def replay(archive: Path, example: str, node: str, paths: list[Path]) -> None:
+    """
+    Let *node* write what is in *paths* into the archive, with an example's routes.
+    """
+    config = yaml.safe_load((EXAMPLES / example).read_text())
+    config |= {"cluster": "production", "node": node}
+    for route in config["routes"]:
+        name = route["name"].replace("-", "_")
+        route["sink"]["url"] = f"file://{archive}/{name}"
+        route["sink"]["region"] = ""
+    path = archive / f"{node}-{example}"
+    path.write_text(yaml.safe_dump(config))
+    done = await tailrace("replay", "-c", path, *paths)
+    assert done.code == 0, done.err
+    assert "unparsed_lines" not in done.err
+    assert "unknown_component" not in done.err
+
+
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("athena")
@@ -172,20 +236,17 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 async def database(archive: Path) -> AsyncIterator[duckdb.DuckDBPyConnection]:
     """
-    The tables over what the example, replayed over a node's files, has written to a directory.
+    The tables over what the examples have written to a directory.
+
+    Of EKS, the second agent has fetched the last five audit events and all of the rest again.
     """
     if not (archive / "done").exists():
-        config = yaml.safe_load(EXAMPLE.read_text())
-        config |= {"cluster": "production", "node": "node-1"}
-        for route in config["routes"]:
-            route["sink"]["url"] = f"file://{archive}/{route['name']}"
-            route["sink"]["region"] = ""
-        path = archive / "tailrace.yaml"
-        path.write_text(yaml.safe_dump(config))
-        done = await tailrace("replay", "-c", path, *write(archive / "logs"))
-        assert done.code == 0, done.err
-        assert "unparsed_lines" not in done.err
-        assert "unknown_component" not in done.err
+        await replay(archive, "control-plane.yaml", "node-1", write(archive / "logs"))
+        first, second = fetched(archive / "first"), fetched(archive / "second")
+        late = second[0].read_bytes().splitlines(keepends=True)[-5:]
+        second[0].write_bytes(b"".join(late))
+        await replay(archive, "eks-control-plane.yaml", "node-1", first)
+        await replay(archive, "eks-control-plane.yaml", "node-2", second)
         (archive / "done").touch()
     connection = duckdb.connect()
     connection.execute(_MACROS)
@@ -205,7 +266,8 @@ async def test_tables(table: str) -> None:
     """
     A table is what `tailrace ddl` prints for the route of the example.
     """
-    done = await tailrace("ddl", "-c", EXAMPLE, table, env=ENVIRONMENT)
+    route = table.replace("_", "-")
+    done = await tailrace("ddl", "-c", EXAMPLES / TABLES[table], route, env=ENVIRONMENT)
     assert done.code == 0, done.err
     assert (ATHENA / "tables" / f"{table}.sql").read_text() == done.out
 
@@ -214,7 +276,43 @@ async def test_queries(database: duckdb.DuckDBPyConnection) -> None:
     """
     Every query finds what it is to find, and nothing of another day.
     """
-    for query in QUERIES:
+    check_queries(database, QUERIES)
+
+
+async def test_queries_over_the_views(database: duckdb.DuckDBPyConnection) -> None:
+    """
+    What EKS has written is found by the same queries, each event once, though two agents have fetched it.
+    """
+    make_views(database)
+    (rows,) = database.execute("SELECT count(*) FROM eks_audit").fetchall()
+    assert rows == (len(AUDIT) + 5,)
+    for view in VIEWS:
+        once = database.execute(f"SELECT count(*), count(DISTINCT event_id) FROM {view}").fetchall()
+        every = database.execute(f"SELECT count(DISTINCT event_id) FROM eks_{view}").fetchall()
+        assert once == [every[0] * 2], view
+    check_queries(database, [query for query in QUERIES if query not in NOT_OF_VIEWS])
+
+
+@pytest.mark.parametrize("view", VIEWS)
+async def test_a_view_reads_the_days_that_are_asked_for(
+    view: str, database: duckdb.DuckDBPyConnection
+) -> None:
+    """
+    A condition on the day reaches the files, through what removes duplicates.
+    """
+    make_views(database)
+    sql = f"EXPLAIN SELECT message FROM {view} WHERE dt = '2026-11-21' AND hour = '19'"
+    plan = "".join(row[1] for row in database.execute(sql).fetchall())
+    assert "Scanning Files: 0/" in plan or "EMPTY_RESULT" in plan, plan
+
+
+def make_views(database: duckdb.DuckDBPyConnection) -> None:
+    for view in VIEWS:
+        database.execute((ATHENA / "views" / f"{view}.sql").read_text())
+
+
+def check_queries(database: duckdb.DuckDBPyConnection, queries: list[str]) -> None:
+    for query in queries:
         text = (ATHENA / "queries" / f"{query}.sql").read_text()
         wanted, count = EXPECTED[query]
         rows = database.execute(text).fetchall()

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pyarrow as pa
 import yaml
 
@@ -90,7 +91,7 @@ def happen(world: World, count: int, dice: random.Random) -> dict[str, str]:
 
 async def test_every_event_is_one_row_through_kills(tmp_path: Path) -> None:
     """
-    With its own columns, those of its component, its time and its level; and the SQL of the README finds what is twice.
+    With its own columns, those of its component, its time and its level; and the view of config/athena has each once.
     """
     dice = random.Random(7)
     async with World(tmp_path) as world:
@@ -110,9 +111,9 @@ async def test_every_event_is_one_row_through_kills(tmp_path: Path) -> None:
         assert Counter(event_id for event_id, _ in rows) == Counter(written.keys())
         assert dict(rows) == written
         check_columns(world)
-        check_sql(world)
+        check_view(world)
         assert not [item for item in await world.losses() if item]
-        done = await tailrace("ddl", "-c", world.config_path, "audit")
+        done = await tailrace("ddl", "-c", world.config_path, "eks-audit")
         assert done.code == 0
         for name in ("event_id", "log_type", "log_stream", "eks_cluster", "verb", "code"):
             assert f"`{name}`" in done.out
@@ -149,21 +150,26 @@ def check_columns(world: World) -> None:
     }
 
 
-def check_sql(world: World) -> None:
-    import duckdb
-
-    readme = (REPOSITORY / "README.md").read_text()
-    (sql,) = re.findall(r"```sql\n(-- Events of EKS.*?)```", readme, re.DOTALL)
-    tables = [table for key, table in world.tables() if "eks-audit" in key]
+def check_view(world: World) -> None:
+    view = (REPOSITORY / "config" / "athena" / "views" / "audit.sql").read_text()
+    tables = [
+        table.append_column(name, pa.array([value] * table.num_rows))
+        for key, table in world.tables()
+        if "eks-audit" in key
+        for name, value in re.findall("(cluster)=([^/]+)/", key)
+    ]
     once = pa.concat_tables(tables)
     with duckdb.connect() as database:
         database.register("once", once)
         # A second node fetched the same after a change of the Lease.
         database.execute(
-            "CREATE TABLE audit AS SELECT * FROM once UNION ALL SELECT * REPLACE ('other' AS node) FROM once"
+            "CREATE TABLE eks_audit AS SELECT *, 'x' AS dt, 'x' AS hour FROM "
+            "(SELECT * FROM once UNION ALL SELECT * REPLACE ('other' AS node) FROM once)"
         )
-        found = database.execute(sql).fetchall()
-    assert len(found) == once.num_rows > 0
+        database.execute(view)
+        found = database.execute("SELECT count(*) FROM audit").fetchall()
+    assert found == [(once.num_rows,)]
+    assert once.num_rows
 
 
 async def test_the_lease_of_a_process(tmp_path: Path) -> None:
