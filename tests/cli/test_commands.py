@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 COMMANDS = [
     "run",
+    "puller",
     "replay",
     "validate",
     "schema",

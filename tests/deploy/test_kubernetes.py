@@ -164,6 +164,7 @@ def test_the_puller() -> None:
     assert pod["terminationGracePeriodSeconds"] > config.drain_timeout_s
     startup = container["startupProbe"]
     assert startup["periodSeconds"] * startup["failureThreshold"] > config.lock_wait_s
+    assert container["args"] == ["puller", "-c", f"{mounts['config']}/tailrace.yaml"]
     (source,) = config.sources
     create, held = only(everything, "Role", "tailrace-puller")["rules"]
     assert create["verbs"] == ["create"]
@@ -171,9 +172,7 @@ def test_the_puller() -> None:
         [source.settings.lease_name],
         ["get", "update"],
     )
-    example = load(
-        str(manifests.REPOSITORY / "config/examples/eks-control-plane.yaml"), ENVIRONMENT
-    )
+    example = load(f"{manifests.REPOSITORY}/config/examples/eks-control-plane.yaml", ENVIRONMENT)
     assert example.routes == config.routes
 
 

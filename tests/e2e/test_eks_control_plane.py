@@ -172,6 +172,30 @@ def check_view(world: World) -> None:
     assert once.num_rows
 
 
+async def test_a_puller_runs_what_is_fetched_and_nothing_else(tmp_path: Path) -> None:
+    """
+    Of the configuration of a node it takes the EKS sources and their routes.
+    """
+    async with World(tmp_path) as world:
+        files, route = world.source, world.routes[0]
+        example(world)
+        world.settings["sources"].insert(0, files)
+        # What would stop an agent that has no API server.
+        world.settings["kubernetes"] = {"enabled": True}
+        world.routes.append(route | {"name": "pods", "source": files["name"]})
+        world.pod("web").lines(3)
+        written = happen(world, 40, random.Random(3))
+        await world.start(command="puller")
+        await world.until(lambda: arrived(world) == written.keys(), "every event")
+        assert await world.stop() == 0
+        assert "following logs for 3 routes" in world.log
+        world.settings["sources"].pop()
+        world.routes = world.routes[-1:]
+        await world.start(command="puller")
+        assert await world.ended() == 78
+        assert "no route reads a source of type eks_control_plane" in world.log
+
+
 async def test_the_lease_of_a_process(tmp_path: Path) -> None:
     """
     It is taken, kept over a kill, and given back by a stop, with how far every route has what was fetched.

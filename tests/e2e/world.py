@@ -211,6 +211,7 @@ class World(Arrivals):
         credentials: bool = True,
         prefix: tuple[str, ...] = (),
         program: tuple[str, ...] = ("-m", "agent"),
+        command: str = "run",
     ) -> None:
         """
         Start the agent.
@@ -219,12 +220,13 @@ class World(Arrivals):
             crash_at: the point at which it kills itself.
             prefix: a command that runs the agent's, such as `setpriv`.
             program: what Python runs instead of the agent itself: a script that changes it first.
+            command: which of the commands that run an agent.
         """
         self.write_config()
-        command = (*prefix, sys.executable, *program, "run", "-c", str(self.config_path))
+        whole = (*prefix, sys.executable, *program, command, "-c", str(self.config_path))
         with self.log_path.open("ab") as log:
             self.agent = await asyncio.create_subprocess_exec(
-                *command,
+                *whole,
                 cwd=REPOSITORY,
                 env=environment(
                     {"TAILRACE_CRASH_AT": crash_at, **(env or {})}, credentials=credentials
