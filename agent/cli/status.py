@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from agent.cli import spools
+from agent.cli.spools import SpoolStatus, read_spools
 from agent.cli.table import age_text, printable, size_text, table
 from agent.config import load
 from agent.core.cursor import resume_place
@@ -94,6 +96,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     owner: str
     routes: list[RouteStatus]
     dead_letters: list[LettersStatus]
+    spools: list[SpoolStatus]
 
 
 def main(args: argparse.Namespace) -> int:
@@ -133,6 +136,7 @@ def read_status(state_dir: str, now_ns: int) -> Status:
         owner=read_owner(state_dir) if running else "",
         routes=routes,
         dead_letters=_dead_letters(state_dir),
+        spools=read_spools(state_dir),
     )
 
 
@@ -264,6 +268,13 @@ def render(status: Status, logs_max: int) -> str:
     ]
     if lost:
         parts += ["\n", table(("route", "lost because", "bytes", "rows"), lost, right="23")]
+    if status.spools:
+        moments = {
+            item.source: time_text(item.read_ns)
+            for item in status.spools
+            if item.read_ns is not None
+        }
+        parts += ["\n", spools.render(status.spools, moments)]
     if status.dead_letters:
         kept = [
             (

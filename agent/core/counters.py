@@ -76,6 +76,13 @@ JOURNAL_GAPS = Metric(
     "Times that the journal had deleted the entry that was read last, and perhaps others behind it.",
     ("source",),
 )
+JOURNAL_MISSING = Metric(
+    "tailrace_journal_missing",
+    "counter",
+    "Entries of all units that the journal had deleted between the one that was read last and the oldest it has; "
+    "nothing is added where their number is unknown.",
+    ("source",),
+)
 JOURNAL_UNREAD = Metric(
     "tailrace_journal_unread",
     "counter",

@@ -7,7 +7,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from agent.core import counters as metric
 from agent.core.budget import Budget
+from agent.core.checkpoint import Transaction
 from agent.core.counters import Counters
 from agent.core.select import Select
 from agent.runtime.dead_letters import DeadLetters
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from agent.config.values import Config, RouteConfig
+    from agent.core.batch import Loss
     from agent.core.checkpoint import GenerationRow, Store
     from agent.core.host import Host
     from agent.runtime.kubernetes import Kubernetes
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 #: Seconds before discovery, or the watch of the API server, is started again after an error.
 KEEP_RETRY_S = 1.0
+READY_WAIT_S = 0.1
 
 
 class Agent:
@@ -131,7 +135,21 @@ class Agent:
             counters=self.counters,
             aws=self._aws,
             files=self.files,
+            record_loss=self._record_loss,
         )
+
+    async def _record_loss(self, source: str, loss: Loss) -> None:
+        """
+        Make *loss* durable for every route that reads *source*, once they are up.
+        """
+        for supervisor, route in zip(self.supervisors, self.config.routes, strict=True):
+            if route.source != source:
+                continue
+            while not supervisor.ready:
+                await self._host.clock.sleep(READY_WAIT_S)
+            now_ns = self._host.clock.now_ns()
+            await self._store.commit(Transaction(route.name, now_ns, losses=[loss]))
+            self.counters.add(metric.LOSSES, 1, route.name, loss.reason)
 
     def _open_files(self, kubernetes: Kubernetes | None, rows: list[GenerationRow]) -> None:
         for source in self.config.sources:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from agent.config.values import Config, SourceConfig
+    from agent.core.batch import Loss
     from agent.core.counters import Counters
     from agent.core.host import Host
     from agent.runtime.sinks import AwsOnce
@@ -58,6 +59,8 @@ class World:
     counters: Counters
     aws: AwsOnce
     files: Mapping[str, Files]
+    #: Makes a loss durable, of every route that reads the source of this name.
+    record_loss: Callable[[str, Loss], Awaitable[None]]
     #: Of the FilterLogEvents of all sources, by Region: the account has one quota.
     paces: dict[str, Pace] = field(default_factory=dict)
 

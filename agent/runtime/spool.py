@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from agent.core import counters as metric
+from agent.core import faults
 from agent.core.errors import StopError
 from agent.sinks.parquet_staging import make_directories, write_all
 from agent.sources.spooled import (
@@ -191,18 +192,13 @@ class Spool:
             content = self._disk.pread(fd, self._disk.size(fd), 0)
         finally:
             self._disk.close(fd)
-        head, _, position = content.partition(b"\n")
-        try:
-            fields = orjson.loads(head)
-            version, number, length = fields["version"], fields["number"], fields["bytes"]
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            version, number, length = VERSION, last, -1
+        version, number, position = read_position(content)
         if version != VERSION:
             raise StopError(
                 f"{path}: version {version}, expected {VERSION}: was it written by a later Tailrace?",
                 exit_code=os.EX_CONFIG,
             )
-        if length != len(position):
+        if position is None:
             self._host.tell(
                 "spool_damaged",
                 f"{path} is damaged: {self.source} begins as if nothing had been read; lines of the last hours "
@@ -219,10 +215,13 @@ class Spool:
             self._write_file(file.being_written, lines)
         head = orjson.dumps({"version": VERSION, "number": number, "bytes": len(position)})
         self._write_file(POSITION_NAME + ".tmp", head + b"\n" + position)
+        faults.point("spool_written")
         disk.rename(self._path(POSITION_NAME + ".tmp"), self._path(POSITION_NAME))
         disk.sync_directory(self.directory)
+        faults.point("spool_counts")
         for file in files:
             disk.rename(self._path(file.being_written), self._path(file.name))
+        faults.point("spool_named")
 
     def _write_file(self, name: str, content: bytes) -> None:
         fd = self._disk.open(self._path(name))
@@ -254,6 +253,19 @@ class Spool:
     def _measure(self) -> None:
         self._counters.set(metric.SPOOL_BYTES, self.bytes_held, self.source)
         self._counters.set(metric.SPOOL_FILES, len(self._files), self.source)
+
+
+def read_position(content: bytes) -> tuple[int, int, bytes | None]:
+    """
+    Return version, number and position that are in a file `position`; without the last it is damaged.
+    """
+    head, _, position = content.partition(b"\n")
+    try:
+        fields = orjson.loads(head)
+        version, number, length = fields["version"], fields["number"], fields["bytes"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return VERSION, 0, None
+    return version, number, position if length == len(position) else None
 
 
 def passed_by_all(files: Files, spool: Spool) -> dict[str, int]:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tests.e2e.test_journal import Journal, real
 from tests.e2e.test_kubernetes import NODE, connect, object_of
 from tests.e2e.world import World
 from tests.fakes.cloudwatch import REGION
+from tests.fakes.journal import Journal, real
 from tests.fakes.kube_api import FakeKubeApi
 
 if TYPE_CHECKING:

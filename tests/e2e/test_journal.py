@@ -4,70 +4,18 @@ The source `journal` in the agent as a process, over a real journal.
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import time
-from pathlib import Path
+import random
+import signal
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.world import World, sample
+from tests.fakes.cloudwatch import REGION
+from tests.fakes.journal import Journal, real
 
-REMOTE = Path("/lib/systemd/systemd-journal-remote")
-
-real = pytest.mark.skipif(
-    not (REMOTE.exists() and shutil.which("journalctl")),
-    reason="makes a journal with systemd-journal-remote, which is not installed",
-)
-
-
-class Journal:
-    """
-    A journal in a directory.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        directory.mkdir()
-        #: Time of the first entry.
-        self.began_us = time.time_ns() // 1000
-        self._count = 0
-        self._boot = os.urandom(16).hex()
-
-    def write(
-        self, *messages: str | bytes, unit: str = "kubelet.service", **more: str | int
-    ) -> None:
-        """
-        Append an entry for each of *messages*, with the fields *more*.
-        """
-        text = b""
-        for message in messages:
-            self._count += 1
-            data = message.encode() if isinstance(message, str) else message
-            fields = {
-                "__REALTIME_TIMESTAMP": self.began_us + self._count,
-                "__MONOTONIC_TIMESTAMP": 1_000 + self._count,
-                "_BOOT_ID": self._boot,
-                "_HOSTNAME": "ip-1",
-                "PRIORITY": 6,
-                **({"_SYSTEMD_UNIT": unit} if unit else {}),
-                **more,
-            }
-            text += "".join(f"{name}={value}\n" for name, value in fields.items()).encode()
-            # The form for bytes of any kind: its length as eight bytes, the smallest first.
-            text += b"MESSAGE\n" + len(data).to_bytes(8, "little") + data + b"\n\n"
-        path = self.directory / "system.journal"
-        subprocess.run(
-            [REMOTE, "-o", path, "-"], input=text, check=True, timeout=60, capture_output=True
-        )
-
-    def vacuum(self) -> None:
-        """
-        Delete every entry.
-        """
-        for path in self.directory.iterdir():
-            path.unlink()
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def follow(world: World, journal: Journal) -> None:
@@ -143,9 +91,121 @@ async def test_every_entry_once_over_kills(tmp_path: Path, free_port: int) -> No
 
 
 @real
+@pytest.mark.parametrize("point", ["spool_written", "spool_counts", "spool_named", "commit_after"])
+async def test_killed_at_points_and_moments(point: str, tmp_path: Path) -> None:
+    """
+    While entries come without a pause: killed at *point*, then at any moment, each is one row.
+    """
+    journal = Journal(tmp_path / "journal")
+    chance = random.Random(point)
+    sent: list[str] = []
+
+    def write() -> None:
+        messages = [f"entry {len(sent) + n}" for n in range(chance.randrange(1, 30))]
+        sent.extend(messages)
+        journal.write(*messages)
+
+    async with World(tmp_path) as world:
+        follow(world, journal)
+        write()
+        await world.start(crash_at=f"{point}:{chance.randrange(1, 4)}")
+        assert world.agent is not None
+        while world.agent.returncode is None and len(sent) < 1000:
+            write()
+            await world.until_or_ended(0.3)
+        assert await world.ended() == -signal.SIGKILL, world.log
+        for _ in range(3):
+            write()
+            await world.start()
+            await world.until_or_ended(chance.uniform(0.8, 2.5))
+            write()
+            await world.until_or_ended(chance.uniform(0, 1.2))
+            await world.kill()
+        write()
+        await world.start()
+        await rows(world, len(sent))
+        assert await world.stop() == 0
+        found = [message for (message,) in world.columns("message")]
+        assert sorted(found) == sorted(sent)
+        assert await world.losses() == []
+
+
+@real
+async def test_entries_of_every_boot(tmp_path: Path, free_port: int) -> None:
+    """
+    What was written while the machine went down, and what was there before the first start.
+    """
+    journal = Journal(tmp_path / "journal")
+    async with World(tmp_path) as world:
+        follow(world, journal)
+        world.settings["admin"]["listen"] = f"127.0.0.1:{free_port}"
+        journal.write("one")
+        journal.reboot()
+        journal.write("two")
+        await world.start()
+        await entries(world, 2)
+        await world.kill()
+        journal.write("three")
+        journal.reboot()
+        journal.write("four")
+        await world.start()
+        await rows(world, 4)
+        assert await world.stop() == 0
+        found = sorted(world.columns("time_ns", "message"))
+        assert [message for _, message in found] == ["one", "two", "three", "four"]
+        assert await world.losses() == []
+
+
+@real
+async def test_a_full_spool(tmp_path: Path, free_port: int) -> None:
+    """
+    While a route stands still the spool grows to its limit and no further; then everything arrives, once.
+    """
+    journal = Journal(tmp_path / "journal")
+    # Twice as much as there is room for; incompressible, or the journal is made for ever.
+    sent = [f"{n} {random.Random(n).randbytes(50_000).hex()}" for n in range(330)]
+    async with World(tmp_path) as world:
+        follow(world, journal)
+        world.settings["sources"][0]["spool_bytes_max"] = 16 << 20
+        world.settings["admin"]["listen"] = f"127.0.0.1:{free_port}"
+        world.settings["memory_budget_bytes"] = 32 << 20
+        (route,) = world.routes
+        route["name"], route["transforms"] = "cloudwatch", []
+        route["sink"] = {
+            "type": "cloudwatch",
+            "region": REGION,
+            "endpoint_url": world.cloudwatch.url,
+            "group": "/test/journal",
+            "stream": "{container}",
+            "format": "message",
+            "linger_s": 0.1,
+        }
+        await world.cloudwatch.go_away()
+        journal.write(*sent)
+        await world.start()
+        await world.started()
+        held = sample("tailrace_spool_bytes", source="kubelet")
+        await world.until_metrics(lambda found: found.get(held, 0) >= 16 << 20, "a full spool")
+        await world.until(lambda: "the spool is full" in world.log, "word of it")
+        metrics = await world.metrics()
+        read = metrics[sample("tailrace_journal_entries_total", source="kubelet")]
+        assert read < len(sent)
+        assert metrics[held] < 18 << 20
+        journal.write("the last one")
+        await world.cloudwatch.come_back()
+        await world.until(
+            lambda: len(world.cloudwatch.messages("/test/journal")) > len(sent), "all events"
+        )
+        assert await world.stop() == 0
+        found = world.cloudwatch.messages("/test/journal")
+        assert [message.split()[0] for message in found] == [*map(str, range(len(sent))), "the"]
+        assert await world.losses() == []
+
+
+@real
 async def test_entries_that_the_journal_has_deleted(tmp_path: Path, free_port: int) -> None:
     """
-    What journald removed before it was read cannot be had: that is said and counted, and reading goes on.
+    What journald removed before it was read cannot be had: that is said, counted and recorded, and reading goes on.
     """
     journal = Journal(tmp_path / "journal")
     async with World(tmp_path) as world:
@@ -163,6 +223,13 @@ async def test_entries_that_the_journal_has_deleted(tmp_path: Path, free_port: i
         assert await world.stop() == 0
         assert metrics[sample("tailrace_journal_gaps_total", source="kubelet")] == 1
         assert "journal_gap" in world.log
+        (loss,) = await world.losses()
+        assert (loss["route"], loss["reason"]) == ("archive", "deleted")
+        assert loss["log"] == "journal of kubelet"
+        assert loss["detail"].startswith("journald deleted entries behind that of 20")
+        assert loss["detail"].endswith("an unknown number of all units are gone")
+        losses = sample("tailrace_losses_total", route="archive", reason="deleted")
+        assert metrics[losses] == 1
         assert sorted(message for (message,) in world.columns("message")) == [
             *("five", "one", "six", "two"),
         ]

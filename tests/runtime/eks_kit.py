@@ -152,6 +152,7 @@ class Node:
             counters=self.counters,
             aws=cast("Any", self.service),
             files={"eks": cast("Any", _NoFiles())},
+            record_loss=cast("Any", None),
             paces=self.paces,
         )
         source = SourceConfig(name="eks", type="eks_control_plane", settings=self.settings)

@@ -145,6 +145,7 @@ class Candidate(Node):
             counters=self.counters,
             aws=cast("Any", self.service),
             files={"eks": cast("Any", _Files())},
+            record_loss=cast("Any", None),
         )
         self.spool = Spool(
             spool_directory(config.state_dir, "eks"),

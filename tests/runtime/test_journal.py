@@ -5,7 +5,7 @@ Entries of systemd's journal, and the command that reads them.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -13,9 +13,21 @@ from hypothesis import strategies as st
 
 from agent.config import parse as parse_config
 from agent.config.problems import ConfigError
-from agent.core.journal import Lines, read_entry
-from agent.runtime.journal import command
+from agent.core.journal import (
+    ABOUT_FIELDS,
+    FIELDS,
+    Lines,
+    is_same,
+    missing_between,
+    read_entry,
+    time_of,
+)
+from agent.runtime import journalctl
+from agent.runtime.journalctl import command
 from agent.sources.journal_settings import JournalSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ENTRY: dict[str, Any] = {
     "__CURSOR": "s=1;i=2",
@@ -35,6 +47,7 @@ def test_an_entry() -> None:
         1_795_374_001_123_456_000,
         "two\nlines",
         {"PRIORITY": "6", "_SYSTEMD_UNIT": "kubelet.service"},
+        ("kubelet.service",),
     )
 
 
@@ -88,22 +101,61 @@ def test_lines_however_they_are_read(data: bytes, sizes: list[int]) -> None:
     assert lines.too_long == len(whole) - len(found)
 
 
-def test_commands() -> None:
+def test_commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """
-    A first start begins where it is told to, a later one at the entry of the cursor.
+    Of all boots, and of this machine alone where no directory is named.
     """
+    machine = tmp_path / "machine-id"
+    monkeypatch.setattr(journalctl, "MACHINE_ID", str(machine))
     settings = JournalSettings(units=("kubelet.service",), matches=("_TRANSPORT=stdout",))
-    assert "--no-tail" in command(settings, "")
-    assert command(settings, "s=1;i=2")[-4:] == [
-        "--no-tail",
+    assert command(settings, "s=1;i=2")[5:] == [
+        "--merge",
+        "--output-fields=" + ",".join(("MESSAGE", *FIELDS, *ABOUT_FIELDS)),
         "--cursor=s=1;i=2",
+        "--follow",
+        "--no-tail",
         "--unit=kubelet.service",
         "_TRANSPORT=stdout",
     ]
-    end = JournalSettings(start="end", directory="/j", journalctl="/bin/journalctl")
-    assert command(end, "")[0] == "/bin/journalctl"
-    assert command(end, "")[-2:] == ["--lines=0", "--directory=/j"]
-    assert "--lines=0" not in command(end, "s=1")
+    machine.write_text("0" * 32 + "\n")
+    assert command(settings)[-1] == "_MACHINE_ID=" + "0" * 32
+    elsewhere = JournalSettings(directory="/j", journalctl="/bin/journalctl")
+    assert command(elsewhere)[0] == "/bin/journalctl"
+    assert command(elsewhere)[-3:] == ["--directory=/j", "--follow", "--no-tail"]
+    named = JournalSettings(matches=("_MACHINE_ID=1",))
+    assert command(named)[-2:] == ["--no-tail", "_MACHINE_ID=1"]
+
+
+CURSOR = "s=aa;i=2a;b=bb;m=3e9;t=6615ddd0fe283;x=cc"
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        (CURSOR, True),
+        (CURSOR.replace("s=aa;i=2a", "s=dd;i=1"), True),
+        (CURSOR.replace("x=cc", "x=cd"), False),
+        (CURSOR.replace("b=bb", "b=bc"), False),
+        ("s=aa;i=2a", False),
+        ("", False),
+    ],
+)
+def test_cursors_of_one_entry(other: str, same: bool) -> None:
+    """
+    An entry that journald has copied, from memory to the disk, has another number in another numbering.
+    """
+    assert is_same(CURSOR, other) is same
+    assert is_same("s=1", "s=1")
+
+
+def test_what_cursors_say() -> None:
+    assert missing_between(CURSOR, CURSOR.replace("i=2a", "i=2f")) == 4
+    assert missing_between(CURSOR, CURSOR.replace("s=aa;i=2a", "s=ab;i=2f")) is None
+    assert missing_between(CURSOR, CURSOR.replace("i=2a", "i=1")) is None
+    assert missing_between(CURSOR, CURSOR.replace("i=2a", "i=xyz")) is None
+    assert time_of(CURSOR) == 0x6615DDD0FE283 * 1000
+    assert time_of("a") is None
+    assert time_of("t=" + "f" * 20) is None
 
 
 def test_components() -> None:
