@@ -47,6 +47,7 @@ MODULES = (
     "_fastcolumns",
     "_fastrate",
     "_fastcompose",
+    "_fastsplit",
 )
 HEADERS = ["agent/_simd.h", "agent/_fastsort.pxd"]
 HEADERS += [f"agent/{module}.pxd" for module in MODULES if Path("agent", f"{module}.pxd").exists()]

@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from agent.cli.trial import PATH, Outcome, container, find_route, resource_in, through
+from agent.cli.trial import PATH, Outcome, container, find_route, places, resource_in, through
 from agent.config import load
 from agent.core.cursor import STREAM_NAMES
 from agent.core.kubelet_path import path_facts
@@ -61,6 +61,9 @@ def explain(config: Config, route: RouteConfig, lines: Sequence[bytes], path: st
         yield from _changes(before, after)
         before = after
     yield f"  sink {route.type}: {len(before.rows)} rows"
+    for place, rows in places(config, route, lines, path):
+        if place:
+            yield f"       {place}: {rows} rows"
 
 
 def _changes(before: Outcome, after: Outcome) -> Iterator[str]:

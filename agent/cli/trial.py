@@ -7,13 +7,15 @@ Lines may be as they are in a file (CRI, docker json-file) or bare.  Nothing is 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent._fastfields import severities
 from agent._fastparse import Chunk, Columns, Parser, detect
 from agent._reference_records import Row, rows_of
 from agent.core.counters import Counters
 from agent.core.errors import StopError, shown
+from agent.sinks.cloudwatch_names import Names
+from agent.sinks.parquet_prefixes import Prefixes
 from agent.sources.resources import Resources
 from agent.transforms.stages import SinkColumn, Stages
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from agent.config.values import Config, RouteConfig
     from agent.core.batch import Resource
+    from agent.core.transform import Applied
 
 #: Stands for a container of which nobody gave a path.
 PATH = "/var/log/pods/default_app_11111111-2222-3333-4444-555555555555/app/0.log"
@@ -73,6 +76,53 @@ def through(
     Send *lines* through the first *count* transforms of *route*.
     """
     counters = Counters()
+    rows = parsed(lines)
+    if route.transforms[:count]:
+        rows = _applied(config, route, rows, path, count=count, counters=counters).columns
+    return Outcome(list(rows_of(rows)), severities(rows), counters)
+
+
+def places(
+    config: Config, route: RouteConfig, lines: Sequence[bytes], path: str
+) -> list[tuple[str, int]]:
+    """
+    Return where the sink of *route* puts *lines*, and how many rows go there.
+    """
+    count = len(route.transforms)
+    applied = _applied(config, route, parsed(lines), path, count=count, counters=Counters())
+    rows = [(item.values, item.columns.rows) for item in applied.named]
+    resource = resource_in(config, route, path)
+    return [
+        (place_of(route.sink, resource, values), number)
+        for values, number in rows or [((), applied.columns.rows)]
+        if number
+    ]
+
+
+def place_of(sink: Any, resource: Resource, values: tuple[str, ...]) -> str:
+    """
+    Return what *sink* calls the place of rows of *resource* with *values* of the fields in names.
+    """
+    if sink.type == "cloudwatch":
+        group, stream = Names(sink, absent=lambda *_: None).of(resource, values)
+        return f"group {group} stream {stream}"
+    if sink.type == "parquet" and sink.prefix:
+        return f"prefix {Prefixes(sink).prefix_of(resource, values)}"
+    return ""
+
+
+def _applied(
+    config: Config,
+    route: RouteConfig,
+    rows: Columns,
+    path: str,
+    *,
+    count: int,
+    counters: Counters,
+) -> Applied:
+    """
+    Return what the first *count* transforms of *route* make of *rows*.
+    """
     columns = [
         SinkColumn(item.name, item.type, item.field or item.name)
         for item in getattr(route.sink, "promoted", ())
@@ -83,13 +133,11 @@ def through(
         counters=counters,
         sink_columns=columns,
         sink_uses_level=True,
+        name_fields=getattr(route.sink, "name_fields", ()),
+        name_values_max=getattr(route.sink, "name_values_max", 1),
     )
-    rows = parsed(lines)
-    if route.transforms[:count]:
-        resource = resource_in(config, route, path)
-        applied = stages.begin().apply(rows, resource=resource, generation=0, now=0.0, release=True)
-        rows = applied.columns
-    return Outcome(list(rows_of(rows)), severities(rows), counters)
+    resource = resource_in(config, route, path)
+    return stages.begin().apply(rows, resource=resource, generation=0, now=0.0, release=True)
 
 
 def resource_in(config: Config, route: RouteConfig, path: str) -> Resource:

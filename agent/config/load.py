@@ -12,7 +12,7 @@ from agent.config import registry
 from agent.config.convert import BAD, Converter, expectation, shown
 from agent.config.problems import ConfigError, Problem, child, nearest, wrong
 from agent.config.text import Scalar, read_tree
-from agent.config.transforms import columns_without_parse, read_transforms
+from agent.config.transforms import fields_without_parse, read_transforms
 from agent.config.values import Config, Name, RouteConfig, RouteOptions, SourceConfig
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class _Reader:
         transforms = read_transforms(
             tree.get("transforms"), child(path, "transforms"), self._converter
         )
-        columns_without_parse(settings, transforms or (), sink_path, self._converter)
+        fields_without_parse(settings, transforms or (), sink_path, self._converter)
         if None in (name, source, settings, transforms) or options is BAD:
             return None
         assert name is not None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from agent.config import registry
 from agent.config.convert import BAD, shown
 from agent.config.problems import Problem, child, nearest, wrong
+from agent.core.templates import fields_of
 
 if TYPE_CHECKING:
     from agent.config.convert import Converter
@@ -43,19 +44,26 @@ def read_transforms(tree: Any, path: str, converter: Converter) -> tuple[Any, ..
     return tuple(made) if len(problems) == before else None
 
 
-def columns_without_parse(
+def fields_without_parse(
     sink: Any, transforms: tuple[Any, ...], path: str, converter: Converter
 ) -> None:
     """
-    Note columns of *sink* that nothing fills.
+    Note columns and names of *sink* that are made of fields which nothing extracts.
     """
-    if not getattr(sink, "promoted", ()):
+    columns, names = getattr(sink, "promoted", ()), getattr(sink, "name_fields", ())
+    if not columns and not names:
         return
-    key = "columns" if sink.columns else "column_sets"
     parse = registry.transforms()["parse"].settings
-    if not any(isinstance(item, parse) for item in transforms):
+    if any(isinstance(item, parse) for item in transforms):
+        return
+    if columns:
+        key = "columns" if sink.columns else "column_sets"
         text = "are filled by a parse: put one among the transforms of this route"
         converter.problems.append(Problem(child(path, key), text))
+    for key in ("group", "stream", "prefix"):
+        if used := fields_of(getattr(sink, key, "")):
+            text = f"uses {{fields.{used[0]}}}, which a parse finds: put one among the transforms of this route"
+            converter.problems.append(Problem(child(path, key), text))
 
 
 def _transform(tree: Any, path: str, converter: Converter) -> Any:

@@ -167,7 +167,38 @@ class Segment:
     tallies: tuple[Tally, ...] = ()
     #: What a parse found that the sink takes as columns.
     typed: TypedRows | None = None
+    #: Values of the fields that the sink's names are made of.
+    values: tuple[str, ...] = ()
+    #: Where rows go to several names: the segment by name.  A part has columns and a charge of its own, and the segment
+    #: none; all else is the segment's.  Sinks settle rows of parts, the ledger counts them in the segment.
+    parts: tuple[Segment, ...] = ()
+    whole: Segment | None = None  # of a part
+    #: Of a part: where all rows of the segment begin, int64, so that a row's range ends at the next row of any part.
+    offsets: bytes = b""
     sequence: int = -1  # given by the ledger
+
+    @property
+    def by_name(self) -> tuple[Segment, ...]:
+        """
+        Its parts; itself, where all rows go to one name.
+        """
+        return self.parts or (self,)
+
+    @property
+    def message_bytes(self) -> int:
+        """
+        Bytes of the messages that are in memory.
+        """
+        held = [part.columns for part in self.by_name]
+        return sum(columns.message_bytes for columns in held if columns is not None)
+
+    def release(self) -> None:
+        """
+        Give back the memory of its rows.
+        """
+        for part in self.by_name:
+            part.columns = None
+            part.charge.release()
 
 
 class Rejection(StrEnum):

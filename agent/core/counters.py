@@ -152,6 +152,12 @@ NAME_FALLBACKS = Metric(
     "Names in which a variable that is not known, and has no default, reads unknown; by variable.",
     ("route", "variable"),
 )
+NAME_OTHERS = Metric(
+    "tailrace_name_other_rows",
+    "counter",
+    "Rows that went to the name for other values: too many different values of fields, or too long ones.",
+    ("route",),
+)
 REJECTED_ROWS = Metric(
     "tailrace_rejected_rows",
     "counter",

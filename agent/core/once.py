@@ -1,6 +1,8 @@
 """
 A value made once for an object: for a Resource, the names and the text that follow from it.
 
+Texts may go with the object: the values of fields, of which a name is made, too.
+
 Objects are told apart by identity, not by value: to compare labels would cost more than to look them up, and whoever
 hands out equal objects only pays twice.  An object is held as long as its value, so its identity is its own.
 
@@ -32,34 +34,34 @@ class Once(Generic[Key, Value]):
 
     def __init__(
         self,
-        make: Callable[[Key], Value],
+        make: Callable[..., Value],
         *,
         size: Callable[[Value], int],
         entries_max: int = ENTRIES_MAX,
         bytes_max: int = BYTES_MAX,
     ) -> None:
         """
-        Make values with *make*, each of about *size* bytes.
+        Make values with *make*, of an object and its texts, each of about *size* bytes.
         """
         self._make = make
         self._size = size
         self._entries_max = entries_max
         self._bytes_max = bytes_max
-        self._entries: dict[int, tuple[Key, Value]] = {}
+        self._entries: dict[tuple[int, tuple[str, ...]], tuple[Key, Value]] = {}
         self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, key: Key) -> Value:
+    def get(self, key: Key, texts: tuple[str, ...] = ()) -> Value:
         """
-        Return the value of *key*.
+        Return the value of *key* with *texts*.
         """
-        known = self._entries.get(id(key))
+        known = self._entries.get((id(key), texts))
         if known is not None:
             return known[1]
-        value = self._make(key)
-        self._entries[id(key)] = (key, value)
+        value = self._make(key, *texts)
+        self._entries[id(key), texts] = (key, value)
         self._bytes += self._size(value)
         while len(self._entries) > 1 and (
             len(self._entries) > self._entries_max or self._bytes > self._bytes_max

@@ -170,6 +170,8 @@ class Resolver:
         self._charge.resize(self._unresolved * SEGMENT_BYTES)
 
     def _settle(self, segment: Segment, rows: int) -> None:
+        # Rows of a part are rows of the segment: it resolves when all its parts have.
+        segment = segment.whole or segment
         ledger = self.ledgers[segment.log]
         before, count = ledger.unresolved_bytes, ledger.unresolved
         ledger.settle(segment, rows)

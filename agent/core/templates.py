@@ -1,7 +1,7 @@
 """
 Names made from what is known about a container: `/aws/{cluster}/{namespace}`.
 
-A template is parsed once, and rendered once for a Resource.  Variables:
+A template is parsed once, and rendered once for a Resource and the values of fields.  Variables:
 
 | variable | meaning |
 |---|---|
@@ -10,6 +10,7 @@ A template is parsed once, and rendered once for a Resource.  Variables:
 | `{container_id}` `{image}` `{pod_ip}` `{owner_kind}` `{owner_name}` | the container, from the API server |
 | `{labels.KEY}` `{annotations.KEY}` `{namespace_labels.KEY}` | by key: `{labels.app.kubernetes.io/name}` |
 | `{path}` | path of the live file |
+| `{fields.KEY}` | what a parse found in the line: rows of one container go to several names |
 
 `{labels.team|shared}` reads `shared` where it is not known; so does every other variable with a default, which can be
 empty.  Without one, what is not known reads `unknown`, and `fallbacks` names it.  `{{` and `}}` stand for braces.
@@ -18,9 +19,9 @@ A file that belongs to no container has its path, slashes as dots, in the place 
 about a container that has no default: the tag that Fluent Bit would give it.  So two such files never share a name
 by accident.
 
-Whoever labels a pod cannot choose another place than the template's: a slash in a value becomes `_`, and so do the
-dots of `.` and `..`.  A value that was changed ends in a hash of itself.  Only `{path}` keeps its slashes: it is a
-place already.
+Whoever labels a pod, or writes a line, cannot choose another place than the template's: a slash in a value becomes
+`_`, and so do the dots of `.` and `..`.  A value that was changed ends in a hash of itself.  Only `{path}` keeps its
+slashes: it is a place already.
 
 `legal_group`, `legal_stream` and `legal_key` make a name legal (facts: names, tags, retention, classes).  A name
 that had to be cut, or in which different characters became the same one, ends in a hash of the original, so
@@ -35,6 +36,8 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from agent.core.batch import Resource
 
 #: Fields of a Resource, and prefixes of those that have keys.
@@ -44,6 +47,11 @@ VARIABLES = (
     *("region", "zone", "instance_id"),
 )
 VARIABLES_KEYED = ("labels", "annotations", "namespace_labels")
+#: Has keys, and is known of a row.
+FIELDS = "fields"
+NO_FIELDS: Mapping[str, str] = {}
+#: Of all templates of a sink (agent._fastsplit.SPLIT_FIELDS_MAX).
+NAME_FIELDS_MAX = 8
 #: What tells whether a file belongs to a container.
 VARIABLES_PATH = ("namespace", "pod", "container", "pod_uid", "restart")
 VARIABLES_CONTAINER = frozenset(
@@ -63,6 +71,7 @@ KEY_LENGTH_MAX = 256
 KEY_PART_LENGTH_MAX = 128
 HASH_LENGTH = 8
 
+_KEYED = (*VARIABLES_KEYED, FIELDS)
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _DOTS = re.compile(r"\.{1,2}")
 _GROUP_ILLEGAL = re.compile(r"[^.\-_/#A-Za-z0-9]")
@@ -83,13 +92,15 @@ class Variable(NamedTuple):
 
     text: str  # as it stands between the braces, without its default
     field: str
-    key: str  # of labels and annotations
+    key: str  # of labels, annotations and fields
     default: str | None
 
-    def value(self, resource: Resource) -> str:
+    def value(self, resource: Resource, fields: Mapping[str, str]) -> str:
         """
         Return what is known, or "".
         """
+        if self.field == FIELDS:
+            return fields.get(self.key, "")
         found = getattr(resource, self.field)
         if not self.key:
             return str(found)
@@ -127,9 +138,9 @@ class Template:
         self.variables = tuple(part for part in self._parts if isinstance(part, Variable))
         self._span = self._container_span()
 
-    def render(self, resource: Resource) -> str:
+    def render(self, resource: Resource, fields: Mapping[str, str] = NO_FIELDS) -> str:
         """
-        Return the name for *resource*, not yet made legal.
+        Return the name for rows of *resource* with the values *fields*, not yet made legal.
         """
         span = self._span_for(resource)
         rendered: list[str] = []
@@ -138,14 +149,16 @@ class Template:
                 if index == span.start:
                     rendered.append(resource.path.strip("/").replace("/", ".") or UNKNOWN)
             elif isinstance(part, Variable):
-                rendered.append(_rendered(part, resource))
+                rendered.append(_rendered(part, resource, fields))
             else:
                 rendered.append(part)
         return "".join(rendered)
 
-    def fallbacks(self, resource: Resource) -> tuple[str, ...]:
+    def fallbacks(
+        self, resource: Resource, fields: Mapping[str, str] = NO_FIELDS
+    ) -> tuple[str, ...]:
         """
-        Return the variables that read `unknown` for *resource*.
+        Return the variables that read `unknown` for rows of *resource* with the values *fields*.
         """
         span = self._span_for(resource)
         return tuple(
@@ -154,12 +167,12 @@ class Template:
             if isinstance(part, Variable)
             and part.default is None
             and index not in span
-            and not part.value(resource)
+            and not part.value(resource, fields)
         )
 
     def keys(self, field: str) -> frozenset[str]:
         """
-        Return the keys of `labels`, `annotations` or `namespace_labels` that the template reads.
+        Return the keys of `labels`, `annotations`, `namespace_labels` or `fields` that the template reads.
         """
         return frozenset(item.key for item in self.variables if item.field == field)
 
@@ -170,10 +183,10 @@ class Template:
     def _variable(self, text: str, position: int) -> None:
         name, bar, default = text.partition("|")
         field, dot, key = name.partition(".")
-        if dot and field in VARIABLES_KEYED:
+        if dot and field in _KEYED:
             if not key:
                 raise self._error(position, f"{{{name}}} without a key; write {{{field}.KEY}}")
-        elif name in VARIABLES_KEYED:
+        elif name in _KEYED:
             raise self._error(position, f"{{{name}}} without a key; write {{{name}.KEY}}")
         elif name not in VARIABLES:
             raise self._unknown(name, position)
@@ -182,9 +195,9 @@ class Template:
         self._parts.append(Variable(name, field, key, default if bar else None))
 
     def _unknown(self, name: str, position: int) -> TemplateError:
-        known = (*VARIABLES, *(f"{field}.KEY" for field in VARIABLES_KEYED))
+        known = (*VARIABLES, *(f"{field}.KEY" for field in _KEYED))
         field, dot, key = name.partition(".")
-        nearest = difflib.get_close_matches(field, VARIABLES_KEYED, n=1, cutoff=0.5) if dot else []
+        nearest = difflib.get_close_matches(field, _KEYED, n=1, cutoff=0.5) if dot else []
         nearest = [f"{field}.{key or 'KEY'}" for field in nearest]
         nearest = nearest or difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.5)
         hint = f"did you mean {{{nearest[0]}}}? " if nearest else ""
@@ -212,8 +225,15 @@ class Template:
         return range(0) if known else self._span
 
 
-def _rendered(variable: Variable, resource: Resource) -> str:
-    value = variable.value(resource)
+def fields_of(*templates: str) -> tuple[str, ...]:
+    """
+    Return the fields that names made by *templates* depend on.
+    """
+    return tuple(sorted(frozenset().union(*(Template(text).keys(FIELDS) for text in templates))))
+
+
+def _rendered(variable: Variable, resource: Resource, fields: Mapping[str, str]) -> str:
+    value = variable.value(resource, fields)
     if not value:
         return UNKNOWN if variable.default is None else variable.default
     if variable.field == "path":

@@ -54,6 +54,16 @@ class TypedRows(NamedTuple):
 BUFFERS = {"level": 1, "string": 3, "bigint": 2, "double": 2, "boolean": 2, "timestamp": 2}
 
 
+class NamedRows(NamedTuple):
+    """
+    Rows of a segment that go to one name: the fields that the sink's names are made of have the same values.
+    """
+
+    values: tuple[str, ...]
+    columns: Columns
+    typed: TypedRows | None
+
+
 class Applied(NamedTuple):
     """
     What the transforms made of the rows of a segment.
@@ -62,6 +72,8 @@ class Applied(NamedTuple):
     columns: Columns
     tallies: tuple[Tally, ...]
     typed: TypedRows | None = None
+    #: Where the sink's names are made of fields: the rows by name, as copies but for a single one; `typed` is there.
+    named: tuple[NamedRows, ...] = ()
 
 
 class LogTransforms(Protocol):

@@ -172,7 +172,7 @@ class Route:
                 if segment.rows:
                     sink.accept(segment)
             except BaseException:
-                segment.charge.release()  # Nobody else has it yet: the next run needs the memory.
+                segment.release()  # Nobody else has it yet: the next run needs the memory.
                 raise
             if not segment.rows:
                 segment.charge.release()

@@ -35,5 +35,7 @@ def begin_transforms(
         counters=counters,
         sink_columns=columns,
         sink_uses_level=route.type == "parquet",
+        name_fields=getattr(route.sink, "name_fields", ()),
+        name_values_max=getattr(route.sink, "name_values_max", 1),
         tell=tell,
     ).begin

@@ -139,15 +139,17 @@ class CloudWatchSink(Sink):
 
     def accept(self, segment: Segment) -> None:
         """
-        File *segment* under its destination.
+        File *segment*, or each of its parts, under its destination.
         """
-        assert segment.columns is not None
-        rendered = self._names.rendered(segment.resource)
-        row_bytes = self._overhead + len(rendered.json)
-        size = segment.columns.message_bytes + segment.rows * row_bytes
-        self._batcher.add(
-            rendered.names, segment, bytes=size, events=segment.rows, now=self._clock.monotonic()
-        )
+        row_bytes = self._overhead + len(self._names.json(segment.resource))
+        now = self._clock.monotonic()
+        for part in segment.by_name:
+            assert part.columns is not None
+            key = self._names.of(part.resource, part.values)
+            size = part.columns.message_bytes + part.rows * row_bytes
+            self._batcher.add(key, part, bytes=size, events=part.rows, now=now)
+        # They know the segment, which need not know them any more.
+        segment.parts = ()
         self._accepted.set()
         self._pump()
 
@@ -274,7 +276,7 @@ class CloudWatchSink(Sink):
             destination.payloads, destination.held = destination.held, []
             return
         segments = destination.segments = self._batcher.take(destination.key)
-        resources = [self._names.rendered(segment.resource).json for segment in segments]
+        resources = [self._names.json(segment.resource) for segment in segments]
         now_ms = self._clock.now_ns() // 1_000_000
         for payload in self._encoder.encode(destination.head, segments, resources, now_ms=now_ms):
             destination.payloads.append(payload)

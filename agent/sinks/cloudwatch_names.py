@@ -1,5 +1,5 @@
 """
-From a Resource to its log stream and its rendered JSON, once for a Resource object.
+From a Resource, and values of fields, to a log stream; from a Resource to its rendered JSON: once for the object.
 
 A Resource never changes; what becomes known later about a container, or is edited, comes as another object, with
 the next segment.  So the object decides, not the path: one Log can go to several streams in its life.
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     Absent = Callable[[str, str, Resource], None]
 
 RENDERERS = {"container_insights": container_insights_resource, "otel": otel_resource}
-#: Of an entry without its JSON and its names.
-ENTRY_BYTES = 512
+#: Of an entry without its text.
+ENTRY_BYTES = 256
 
 
-class Rendered(NamedTuple):
+class Destined(NamedTuple):
     """
-    What a sink needs to know of a resource.
+    Where rows go.
     """
 
-    names: tuple[str, str]  # group and stream
-    json: bytes
+    group: str
+    stream: str
 
     @property
     def size(self) -> int:
         """
         About the bytes of memory.
         """
-        return ENTRY_BYTES + len(self.json) + sum(map(len, self.names))
+        return ENTRY_BYTES + len(self.group) + len(self.stream)
 
 
 class Names:
@@ -58,22 +58,35 @@ class Names:
             owner_references=settings.owner_references,
             namespace_labels=settings.namespace_labels,
         )
+        self._fields = settings.name_fields
         self._absent = absent
-        self._known: Once[Resource, Rendered] = Once(self._made, size=lambda item: item.size)
-
-    def rendered(self, resource: Resource) -> Rendered:
-        """
-        Return group, stream and JSON of *resource*.
-        """
-        return self._known.get(resource)
-
-    def _made(self, resource: Resource) -> Rendered:
-        for setting, template in (("group", self._group), ("stream", self._stream)):
-            for variable in template.fallbacks(resource):
-                self._absent(setting, variable, resource)
-        names = (
-            legal_group(self._group.render(resource)),
-            legal_stream(self._stream.render(resource)),
+        self._names: Once[Resource, Destined] = Once(self._destined, size=lambda item: item.size)
+        self._texts: Once[Resource, bytes] = Once(
+            self._rendered, size=lambda text: ENTRY_BYTES + len(text)
         )
-        encoded = self._render(resource, self._options) if self._render is not None else b""
-        return Rendered(names, encoded)
+
+    def of(self, resource: Resource, values: tuple[str, ...] = ()) -> Destined:
+        """
+        Return group and stream of rows of *resource* with *values* of the fields in the templates.
+        """
+        return self._names.get(resource, values)
+
+    def json(self, resource: Resource) -> bytes:
+        """
+        Return what is behind the fields of every record of *resource*.
+        """
+        return self._texts.get(resource)
+
+    def _destined(self, resource: Resource, *values: str) -> Destined:
+        # A summary row, and a route without a parse that found anything, has none of them.
+        fields = dict(zip(self._fields, values, strict=False))
+        for setting, template in (("group", self._group), ("stream", self._stream)):
+            for variable in template.fallbacks(resource, fields):
+                self._absent(setting, variable, resource)
+        return Destined(
+            legal_group(self._group.render(resource, fields)),
+            legal_stream(self._stream.render(resource, fields)),
+        )
+
+    def _rendered(self, resource: Resource) -> bytes:
+        return self._render(resource, self._options) if self._render is not None else b""

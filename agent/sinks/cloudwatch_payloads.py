@@ -215,19 +215,19 @@ def losses_of(
         lost.setdefault(event_parts[index], set()).add(event_offsets[index])
     results = []
     for part_index, offsets in lost.items():
-        present = {
-            offset
-            for owner, offset in zip(event_parts, event_offsets, strict=True)
-            if owner == part_index
-        }
-        losses = _runs(
-            payload.parts[part_index],
-            offsets,
-            present,
-            payload.part_stops[part_index],
-            reason,
-            detail,
-        )
+        segment = payload.parts[part_index].segment
+        if segment.whole is None:
+            present = {
+                offset
+                for owner, offset in zip(event_parts, event_offsets, strict=True)
+                if owner == part_index
+            }
+            last = payload.part_stops[part_index]
+        else:
+            # Between its rows are those of other parts.
+            present = set(memoryview(segment.offsets).cast("q"))
+            last = segment.stop
+        losses = _runs(payload.parts[part_index], offsets, present, last, reason, detail)
         results.append((part_index, losses))
     return results
 

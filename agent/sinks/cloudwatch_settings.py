@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from agent.core.aws import AwsSettings
-from agent.core.templates import Template, TemplateError
+from agent.core.templates import NAME_FIELDS_MAX, Template, TemplateError, fields_of
 
 #: facts: names, tags, retention, classes.  0 leaves the group as it is.
 RETENTIONS = (
@@ -32,12 +32,22 @@ class CloudWatchSettings(AwsSettings):
     group: Annotated[
         str,
         Meta(
-            description="Log group: a template with {cluster}, {namespace}, {labels.KEY|default} and others."
+            description="Log group: a template with {cluster}, {namespace}, {labels.KEY|default}, "
+            "{fields.NAME|default} and others."
         ),
     ] = "/aws/containerinsights/{cluster}/application"
     stream: Annotated[str, Meta(description="Log stream: a template as for `group`.")] = (
         "{node}-application.var.log.containers.{pod}_{namespace}_{container}"
     )
+    name_values_max: Annotated[
+        int,
+        Meta(
+            ge=10,
+            le=100_000,
+            description="Different values of fields in group and stream that the route tells apart after its start, a "
+            "tenth of them for one log; in the names of all other rows `other` stands for them.",
+        ),
+    ] = 1_000
     format: Annotated[
         Literal["container_insights", "otel", "message"],
         Meta(
@@ -94,6 +104,13 @@ class CloudWatchSettings(AwsSettings):
         Meta(ge=1, le=64, description="Requests in flight at most; the agent starts with fewer."),
     ] = 16
 
+    @property
+    def name_fields(self) -> tuple[str, ...]:
+        """
+        The fields that group and stream are made of.
+        """
+        return fields_of(self.group, self.stream)
+
     def __post_init__(self) -> None:
         """
         Check what types cannot say.  Raises ValueError.
@@ -103,6 +120,10 @@ class CloudWatchSettings(AwsSettings):
                 Template(getattr(self, key))
             except TemplateError as error:
                 raise ValueError(f"{key}: {error}") from error
+        if len(self.name_fields) > NAME_FIELDS_MAX:
+            raise ValueError(
+                f"stream: {len(self.name_fields)} fields in group and stream, at most {NAME_FIELDS_MAX}"
+            )
         if self.retention_days not in RETENTIONS:
             known = " ".join(str(days) for days in RETENTIONS)
             raise ValueError(f"retention_days: got {self.retention_days}, expected one of {known}")

@@ -148,11 +148,10 @@ class ParquetSink(Sink):
         """
         Take *segment* for the next frame.
         """
-        assert segment.columns is not None
         if not self._pending:
             self._pending_since = self._host.clock.monotonic()
         self._pending.append(segment)
-        self._pending_bytes += segment.columns.message_bytes + ROW_BYTES * segment.columns.rows
+        self._pending_bytes += segment.message_bytes + ROW_BYTES * segment.rows
         if len(self._pending) == 1 or self._pending_bytes >= self._settings.frame_bytes:
             self._changes.tell()
 
@@ -225,7 +224,7 @@ class ParquetSink(Sink):
         Close the staging file, after the write that may be under way; give back the memory of the rest.
         """
         for segment in (*self._framing, *self._pending):
-            segment.charge.release()
+            segment.release()
         self._framing, self._pending = [], []
         for file in (self._file, self._next_file):
             if file is not None:
@@ -278,7 +277,8 @@ class ParquetSink(Sink):
         Write one frame.
         """
         segments = self._framing = self._take()
-        frame = await self._host.run_blocking(encode_frame, segments, self._prefixes.of(segments))
+        parts = [part for segment in segments for part in segment.by_name]
+        frame = await self._host.run_blocking(encode_frame, segments, self._prefixes.of(parts))
         backoff = Backoff()
         while not await self._append(frame, segments):
             error = RetryError(
@@ -296,9 +296,8 @@ class ParquetSink(Sink):
         """
         count, size = 0, 0
         for segment in self._pending:
-            assert segment.columns is not None
             count += 1
-            size += segment.columns.message_bytes + ROW_BYTES * segment.columns.rows
+            size += segment.message_bytes + ROW_BYTES * segment.rows
             if size >= self._settings.frame_bytes:
                 break
         taken, self._pending = self._pending[:count], self._pending[count:]
@@ -321,8 +320,8 @@ class ParquetSink(Sink):
                 self._opened_at = self._host.clock.monotonic()
             self._written = self._file.length
             for segment, rows in zip(segments, frame.rows, strict=True):
-                segment.columns = None
-                segment.charge.release()
+                segment.release()
+                segment.parts = ()
                 self._unconfirmed.append((segment, rows))
         self._counters.add(metric.SENT_BYTES, frame.data_bytes, self._route)
         self._gauge()

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from agent.core.aws import AwsSettings
 from agent.core.components import ColumnSet, columns_of
-from agent.core.templates import Template, TemplateError
+from agent.core.templates import NAME_FIELDS_MAX, Template, TemplateError, fields_of
 from agent.sinks.parquet_schema import COLUMNS, PARTITIONS
 
 #: Athena reads wide tables, people do not.
@@ -69,10 +69,19 @@ class ParquetSettings(AwsSettings):
     prefix: Annotated[
         str,
         Meta(
-            description="Below url, above the partitions: a template with {namespace}, {labels.KEY|default} and "
-            "others; each different prefix has objects and a table of its own."
+            description="Below url, above the partitions: a template with {namespace}, {labels.KEY|default}, "
+            "{fields.NAME|default} and others; each different prefix has objects and a table of its own."
         ),
     ] = ""
+    name_values_max: Annotated[
+        int,
+        Meta(
+            ge=10,
+            le=1_000,
+            description="Different values of fields in the prefix that the route tells apart after its start, a tenth "
+            "of them for one log; in the prefix of all other rows `other` stands for them.",
+        ),
+    ] = 100
     storage_class: Annotated[
         Literal["", "STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR"],
         Meta(description="Storage class of the objects; empty: the bucket's default."),
@@ -189,8 +198,19 @@ class ParquetSettings(AwsSettings):
             Template(self.prefix)
         except TemplateError as error:
             raise ValueError(f"prefix: {error}") from error
+        if len(self.name_fields) > NAME_FIELDS_MAX:
+            raise ValueError(
+                f"prefix: {len(self.name_fields)} fields in it, at most {NAME_FIELDS_MAX}"
+            )
         if self.kms_key_id and self.sse != "aws:kms":
             raise ValueError(f"kms_key_id: set, but sse is {self.sse!r}, expected aws:kms")
+
+    @property
+    def name_fields(self) -> tuple[str, ...]:
+        """
+        The fields that the prefix is made of.
+        """
+        return fields_of(self.prefix)
 
     @property
     def destination(self) -> Destination:

@@ -60,7 +60,11 @@ class Sink(Protocol):
         """Recover what the last run left (staging, uploads)."""
 
     def accept(self, segment: Segment) -> None:
-        """Take *segment*, which has rows; never blocks.  The segment's charge is the sink's from now on."""
+        """
+        Take *segment*, which has rows; never blocks.  The segment's charge is the sink's from now on.
+
+        Where the settings have `name_fields`, it may have parts (core/batch.py), each of which is delivered by itself.
+        """
 
     async def run(self) -> None:
         """Deliver until cancelled.  Errors that are retried stay inside."""

@@ -32,7 +32,8 @@ The header is `[resources, segments, places]`; places are in staging_places.py. 
 cluster, node, namespace, pod, pod_uid, container, restart, [[label, value], …], container_id, image, pod_ip,
 owner_kind, owner_name, region, zone, instance_id, prefix]`, of which "" is not known; a segment is an array `[resource
 index, file_id, generation, start, stop, rows, message bytes, [file_id, file_id, file_id]]`.  The last array is empty,
-or names for each stream (other, stdout, stderr) the file in which a row flagged FLAG_EARLIER began.
+or names for each stream (other, stdout, stderr) the file in which a row flagged FLAG_EARLIER began.  A segment whose
+rows have several prefixes stands here once for each, with the same range.
 
 The data are the segments' blocks, in the order of the header.  A block of n rows and m message bytes:
 
@@ -187,23 +188,25 @@ def encode_file_head(window: int, created_ns: int) -> bytes:
 
 def encode_frame(segments: Sequence[Segment], prefixes: Sequence[str] = ()) -> Frame:
     """
-    Encode *segments*, whose columns are present, into one frame; *prefixes* are those of their objects' keys.
+    Encode *segments*, whose columns are present, into one frame; *prefixes*, one a part, are those of objects' keys.
 
+    A segment is never in two frames: a crash between them would leave rows behind that its cursor has not passed.
     Raises PoisonError for a segment that no encoder gets through.
     """
     compressor = isal_zlib.compressobj(COMPRESSION_LEVEL, isal_zlib.DEFLATED, RAW_DEFLATE)
     compressed: list[bytes] = []
-    resources: dict[tuple[str, int], int] = {}
+    resources: dict[tuple[str, int, str], int] = {}
     resource_rows: list[StagedResource] = []
     segment_rows: list[StagedSegment] = []
     data_bytes = 0
     typed_parts: list[bytes] = []
     columns: tuple[tuple[str, str], ...] = ()
-    for segment, prefix in zip(segments, prefixes or [""] * len(segments), strict=True):
+    parts = [part for segment in segments for part in segment.by_name]
+    for segment, prefix in zip(parts, prefixes or [""] * len(parts), strict=True):
         staged = _staged(segment)
         # Segments share a Resource object until something about it changes, so its identity is enough
         # here: an equal one of another object is only written twice.
-        key = (segment.log, id(segment.resource))
+        key = (segment.log, id(segment.resource), prefix)
         if key not in resources:
             resources[key] = len(resource_rows)
             resource_rows.append(_resource(segment, prefix))
@@ -227,7 +230,7 @@ def encode_frame(segments: Sequence[Segment], prefixes: Sequence[str] = ()) -> F
                 typed_parts += [buffer, bytes(-len(buffer) % 8)]
         size = block_bytes(staged.rows, message_bytes)
         padding = size - block_bytes_exact(staged.rows, message_bytes)
-        parts = (
+        columns_of = (
             staged.time_ns,
             staged.offset,
             bytes(_ENDS_BYTES),
@@ -236,7 +239,7 @@ def encode_frame(segments: Sequence[Segment], prefixes: Sequence[str] = ()) -> F
             staged.messages,
             bytes(padding),
         )
-        compressed += [compressor.compress(part) for part in parts]
+        compressed += [compressor.compress(part) for part in columns_of]
         data_bytes += size
     compressed += [compressor.compress(part) for part in typed_parts]
     data_bytes += sum(map(len, typed_parts))
@@ -245,7 +248,7 @@ def encode_frame(segments: Sequence[Segment], prefixes: Sequence[str] = ()) -> F
         _header(resource_rows, segment_rows, places_of(segments), columns)
     )
     encoded = _assemble(header, b"".join(compressed), data_bytes)
-    return Frame(encoded, tuple(row.rows for row in segment_rows), data_bytes)
+    return Frame(encoded, tuple(segment.rows for segment in segments), data_bytes)
 
 
 def _header(

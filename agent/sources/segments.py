@@ -4,12 +4,13 @@ Makes segments: of rows, of released pieces, of losses.  Counts what is in them.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent._fastparse import Columns
 from agent.core import counters as metric
 from agent.core.batch import Loss, LossReason, Segment
-from agent.core.budget import Charge
+from agent.core.budget import SEGMENT_BYTES, Charge
 
 if TYPE_CHECKING:
     from agent.core.budget import Share
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from agent.core.cursor import Cursor, StreamCursor, StreamMode
     from agent.core.generations import Generation
     from agent.core.host import Clock
-    from agent.core.transform import Tally, TypedRows
+    from agent.core.transform import NamedRows, Tally, TypedRows
     from agent.sources.follow import Follow, Parser
 
 
@@ -51,8 +52,9 @@ class Segments:
             self._counters.add(metric.FILTERED_ROWS, dropped, self._route)
         tallies: tuple[Tally, ...] = ()
         typed: TypedRows | None = None
+        named: tuple[NamedRows, ...] = ()
         if follow.transforms is not None:
-            columns, tallies, typed = follow.transforms.apply(
+            columns, tallies, typed, named = follow.transforms.apply(
                 columns,
                 resource=follow.log.resource,
                 generation=generation.number,
@@ -60,16 +62,19 @@ class Segments:
                 release=release,
             )
         rows = columns.rows
-        held = columns.nbytes if typed is None else columns.nbytes + typed.nbytes
-        charge.resize(held if rows else 0)
-        return Segment(
+        values: tuple[str, ...] = ()
+        if len(named) == 1:
+            values, columns, typed = named[0]
+        whole = rows and len(named) < 2
+        charge.resize(_bytes_of(columns, typed) if whole else 0)
+        segment = Segment(
             log=follow.log.key,
             generation=generation.number,
             file_id=generation.file_id,
             start=start,
             stop=follow.offset,
             resource=follow.log.resource,
-            columns=columns if rows else None,
+            columns=columns if whole else None,
             cursor_after=follow.current_cursor(),
             read_ns=read_ns,
             charge=charge,
@@ -78,6 +83,24 @@ class Segments:
             rows=rows,
             tallies=tallies,
             typed=typed,
+            values=values,
+        )
+        if len(named) > 1:
+            offsets = bytes(columns.column("offset"))
+            segment.parts = tuple(self._part(segment, item, offsets) for item in named)
+        return segment
+
+    def _part(self, segment: Segment, rows: NamedRows, offsets: bytes) -> Segment:
+        return replace(
+            segment,
+            columns=rows.columns,
+            charge=self._share_anyway(SEGMENT_BYTES + _bytes_of(rows.columns, rows.typed)),
+            rows=rows.columns.rows,
+            tallies=(),
+            typed=rows.typed,
+            values=rows.values,
+            whole=segment,
+            offsets=offsets,
         )
 
     def count(self, parser: Parser, consumed: int) -> None:
@@ -202,3 +225,7 @@ class Segments:
             charge=self._share_anyway(0),
             loss=loss,
         )
+
+
+def _bytes_of(columns: Columns, typed: TypedRows | None) -> int:
+    return columns.nbytes if typed is None else columns.nbytes + typed.nbytes

@@ -74,7 +74,7 @@ class RecordStage:
         pairs = settings.record.items()
         self._own = [(name, source) for name, source in pairs if source not in _RESOURCE]
         self._of_resource = [(name, source) for name, source in pairs if source in _RESOURCE]
-        self._tails = Once(self._tail, size=len)
+        self._tails: Once[Resource, bytes] = Once(self._tail, size=len)
 
     def fields_used(self) -> Iterable[str]:
         return [source[len(_FIELD) :] for _, source in self._own if source.startswith(_FIELD)]

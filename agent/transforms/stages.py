@@ -11,8 +11,9 @@ from agent._fastcolumns import typed_column
 from agent._fastfields import Wanted, severities
 from agent.core import counters as metric
 from agent.core.cursor import StreamCursor
-from agent.core.transform import Applied, TypedRows
+from agent.core.transform import Applied, NamedRows, TypedRows
 from agent.transforms.multiline import MultilineSettings
+from agent.transforms.names import Namer
 from agent.transforms.parse import ParseStage
 from agent.transforms.registry import kind_of
 from agent.transforms.stage import Work
@@ -60,6 +61,8 @@ class Stages:
         counters: Counters,
         sink_columns: Sequence[SinkColumn] = (),
         sink_uses_level: bool = False,
+        name_fields: Sequence[str] = (),
+        name_values_max: int = 1,
         tell: Callable[..., None] = lambda *_, **__: None,
     ) -> None:
         self.route = route
@@ -75,7 +78,7 @@ class Stages:
         self.level_used = sink_uses_level or any(stage.uses_level for stage in self.stages)
         self.sink_columns = tuple(sink_columns)
         self.sink_uses_level = sink_uses_level
-        names = [item.field for item in sink_columns]
+        names = [item.field for item in sink_columns] + list(name_fields)
         for stage in self.stages:
             names += stage.fields_used()
             if self.level_used and isinstance(stage, ParseStage):
@@ -83,6 +86,10 @@ class Stages:
         names = list(dict.fromkeys(names))
         self.indices = {name: index for index, name in enumerate(names)}
         self.wanted = Wanted(tuple(name.encode() for name in names))
+        indices = [self.indices[name] for name in name_fields]
+        self.namer = (
+            Namer(name_fields, indices, values_max=name_values_max) if name_fields else None
+        )
 
     def begin(self) -> StagesInLog:
         """
@@ -96,13 +103,15 @@ class StagesInLog:
     The transforms of one route in one Log: LogTransforms of core/transform.py.
     """
 
-    __slots__ = ("_carry", "_joiner", "_route")
+    __slots__ = ("_brought", "_carry", "_joiner", "_route")
 
     def __init__(self, route: Stages) -> None:
         self._route = route
         #: Only while a group is open: a quiet Log keeps nothing.
         self._joiner: Joiner | None = None
         self._carry: dict[int, Any] = {}
+        #: Combinations of values that this Log has brought in.
+        self._brought = 0
 
     @property
     def open_streams(self) -> int:
@@ -139,11 +148,17 @@ class StagesInLog:
             if not work.columns.rows:
                 break
             stage.apply(work)
-        typed = self._typed(work.columns) if route.sink_uses_level and work.columns.rows else None
-        return Applied(work.columns, tuple(work.tallies), typed)
+        tallies = tuple(work.tallies)
+        if route.namer is None or not work.columns.rows:
+            return Applied(work.columns, tallies, self._typed(work.columns))
+        found, self._brought = route.namer.of(work, self._brought, fields=route.sink_uses_level)
+        named = tuple(NamedRows(*item, self._typed(item.columns)) for item in found)
+        return Applied(work.columns, tallies, named=named)
 
-    def _typed(self, columns: Columns) -> TypedRows:
+    def _typed(self, columns: Columns) -> TypedRows | None:
         route = self._route
+        if not route.sink_uses_level or not columns.rows:
+            return None
         buffers = [severities(columns) or bytes(columns.rows)]
         for item in route.sink_columns:
             made = typed_column(columns, route.indices[item.field], _TYPES[item.type])

@@ -90,3 +90,36 @@ def test_explain(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = capsys.readouterr().out
     assert "not read: the route's select excludes it" in out
     assert "sink" not in out
+
+
+@pytest.mark.parametrize(
+    ("sink", "places"),
+    [
+        (
+            {"type": "cloudwatch", "region": "r", "group": "g/{pod}", "stream": "{fields.app|x}"},
+            ["group g/web stream a: 2 rows", "group g/web stream x: 1 rows"],
+        ),
+        (
+            {"type": "parquet", "url": "file:///x", "prefix": "{fields.app}"},
+            ["prefix a: 2 rows", "prefix unknown: 1 rows"],
+        ),
+        ({"type": "parquet", "url": "file:///x"}, []),
+    ],
+)
+def test_explain_says_where_rows_go(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, sink: dict[str, str], places: list[str]
+) -> None:
+    """
+    Rows by their values, as the sink will name them.
+    """
+    path = tmp_path / "t.yaml"
+    route = {"name": "r", "sink": sink, "transforms": [{"parse": "json"}]}
+    path.write_text(json.dumps({"routes": [route]}))
+    pod = "/var/log/pods/shop_web_11111111-2222-3333-4444-555555555555/app/0.log"
+    lines = ['{"app":"a","n":1}', '{"n":2}', '{"app":"a","n":3}']
+    given = [argument for line in lines for argument in ("--line", line)]
+    assert command.main(["explain", "-c", str(path), "--path", pod, *given]) == 0
+    out = capsys.readouterr().out.splitlines()
+    sink_at = next(index for index, line in enumerate(out) if line.startswith("  sink "))
+    assert out[sink_at].endswith(": 3 rows")
+    assert [line.strip() for line in out[sink_at + 1 :]] == places

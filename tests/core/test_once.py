@@ -29,7 +29,7 @@ def test_a_value_is_made_once_for_an_object() -> None:
         made.append(thing.name)
         return thing.name
 
-    known = Once(make, size=len)
+    known: Once[Thing, str] = Once(make, size=len)
     one, other = Thing("one"), Thing("other")
     assert [known.get(item) for item in (one, other, one, other)] == ["one", "other"] * 2
     assert made == ["one", "other"]

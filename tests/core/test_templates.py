@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.batch import Resource
-from agent.core.templates import Template, TemplateError, legal_group, legal_key, legal_stream
+from agent.core.templates import (
+    Template,
+    TemplateError,
+    fields_of,
+    hashed,
+    legal_group,
+    legal_key,
+    legal_stream,
+)
 from tests.fakes.metadata import metadata
 
 POD = Resource(
@@ -227,3 +235,27 @@ def test_names_that_differ_only_in_illegal_characters_stay_apart():
 def test_the_reserved_prefix_gets_a_slash():
     assert legal_group("aws/eks/c1") == "/aws/eks/c1"
     assert legal_group("/aws/eks/c1") == "/aws/eks/c1"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("{fields.app}", "web"),
+        ("{fields.http.status|none}-{fields.empty|none}", "200-none"),
+        ("{fields.empty|}.{fields.gone}", ".unknown"),
+        ("{fields.up}", f".._.._x-{hashed('../../x')[-8:]}"),
+    ],
+)
+def test_fields_of_a_row(text, name):
+    fields = {"app": "web", "http.status": "200", "empty": "", "up": "../../x"}
+    template = Template(text)
+    assert template.render(POD, fields) == name
+    assert template.fallbacks(POD, fields) == (("fields.gone",) if "gone" in text else ())
+
+
+def test_the_fields_that_names_are_made_of():
+    assert fields_of("{fields.b}/{fields.a|x}", "{pod}", "{fields.a}") == ("a", "b")
+    with pytest.raises(TemplateError, match=r"without a key; write \{fields.KEY\}"):
+        Template("{fields}")
+    with pytest.raises(TemplateError, match=r"did you mean \{fields.app\}"):
+        Template("{field.app}")

@@ -5,6 +5,7 @@ Transforms in the agent as a process: what is wanted arrives, and nothing falls 
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.e2e.world import World, tailrace
@@ -53,6 +54,57 @@ async def test_two_routes_split_the_rows(tmp_path: Path) -> None:
         assert await world.stop() == 0
         assert {text for _, _, text in world.events()} == set(loud)
         assert sorted(text for (text,) in world.columns("message")) == sorted(quiet)
+
+
+async def test_names_made_of_fields(tmp_path: Path) -> None:
+    """
+    Lines of one file go to streams and prefixes by a value in them, each once at S3, over a rotation and kills.
+    """
+    async with World(tmp_path) as world:
+        by_name = {route["name"]: route for route in world.routes}
+        for route in world.routes:
+            route["transforms"] = [{"parse": "json"}]
+        by_name["cloudwatch"]["sink"]["stream"] = "{pod}.{fields.app|none}"
+        by_name["archive"]["sink"]["prefix"] = "app={fields.app|none}"
+        pod = world.pod("web-1")
+        written: dict[str, list[str]] = {}
+
+        def write(first: int) -> None:
+            for index in range(first, first + 150):
+                app = ("a", "b", "../c")[index % 3]
+                line = json.dumps({"app": app, "n": index}) if index % 10 else f"bare {index}"
+                pod.write(line, stream=("stdout", "stderr")[index % 2])
+                written.setdefault(app if index % 10 else "none", []).append(line)
+
+        def arrived(count: int) -> bool:
+            return len(world.events()) == count
+
+        write(0)
+        await world.start()
+        for first in (150, 300):
+            await world.until(partial(arrived, first), "all lines")
+            await world.kill()
+            pod.rotate()
+            write(first)
+            await world.start()
+        await world.until(lambda: len(world.events()) == 450, "all lines")
+        assert await world.stop() == 0
+        (group,) = world.cloudwatch.groups.values()
+        (other,) = (name for name in group.streams if "_c-" in name)
+        streams = {"a": "web-1.a", "b": "web-1.b", "none": "web-1.none", "../c": other}
+        assert other.startswith("web-1..._c-")
+        assert group.streams.keys() == set(streams.values())
+        for app, stream in streams.items():
+            texts = [json.loads(message)["log"] for _, message in group.streams[stream]]
+            assert list(dict.fromkeys(texts)) == written[app]
+        world.assert_parquet_exact(pod)
+        prefixes: dict[str, list[str]] = {}
+        for key, table in world.tables():
+            prefix = key.split("app=")[1].split("/")[0]
+            prefixes.setdefault(prefix, []).extend(table.column("message").to_pylist())
+        assert prefixes.keys() == {"a", "b", "none", other.removeprefix("web-1.")}
+        for app, stream in streams.items():
+            assert sorted(prefixes[stream.removeprefix("web-1.")]) == sorted(written[app])
 
 
 TRACE = [

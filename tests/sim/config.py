@@ -12,6 +12,7 @@ from agent.sinks.blackhole import BlackholeSettings
 from agent.sinks.cloudwatch_settings import CloudWatchSettings
 from agent.sinks.parquet_settings import ParquetSettings
 from agent.sources.settings import FilesSettings
+from agent.transforms.parse import ParseSettings
 from tests.sim.oracle import BLACKHOLE, CLOUDWATCH, PARQUET
 
 if TYPE_CHECKING:
@@ -21,23 +22,29 @@ STATE_DIR = "/var/lib/tailrace"
 LOGS_DIR = "/var/log"
 COMMIT_INTERVAL_S = 1.0
 BUDGET_BYTES = 4 << 20
+#: The last digit of a row's first number.
+SHARD = r"(?P<shard>\d)>"
 
 
 def config_of(plan: Plan) -> Config:
     """
     Return the configuration of a run.
     """
+    # Rows of a segment go to several streams and prefixes, more than one log may have.
+    shard = "{fields.shard|none}" if plan.shards else ""
+    transforms = (ParseSettings(parse="regex", pattern=SHARD),) if plan.shards else ()
     sinks: dict[str, Any] = {
         CLOUDWATCH: CloudWatchSettings(
             region="eu-central-1",
             group="/logs",
-            stream="{namespace|none}-{pod|none}-{container|none}",
+            stream=f"{{namespace|none}}-{{pod|none}}-{{container|none}}{shard}",
             format=plan.message_format,  # type: ignore[arg-type]
             linger_s=1.0,
             request_timeout_s=5.0,
         ),
         PARQUET: ParquetSettings(
             url="s3://bucket-of-logs/p",
+            prefix=shard,
             region="eu-central-1",
             window_age_s=6.0,
             frame_age_s=0.5,
@@ -67,7 +74,13 @@ def config_of(plan: Plan) -> Config:
             ),
         ),
         routes=tuple(
-            RouteConfig(name=route, source="containers", type=sinks[route].type, sink=sinks[route])
+            RouteConfig(
+                name=route,
+                source="containers",
+                type=sinks[route].type,
+                sink=sinks[route],
+                transforms=transforms,
+            )
             for route in plan.routes
         ),
     )

@@ -47,6 +47,7 @@ class Plan(NamedTuple):
     message_format: str
     multipart: bool
     events: tuple[Event, ...]
+    shards: bool = False  # names are made of a field
 
     def with_events(self, events: list[Event]) -> Plan:
         """
@@ -92,6 +93,7 @@ def plan_of(seed: int, ticks: float = TICKS) -> Plan:
         dice.choice(("message", "container_insights")),
         dice.random() < 0.3,
         tuple(events),
+        shards=seed % 5 == 0,
     )
 
 

@@ -9,19 +9,22 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
+from array import array
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 
 from agent._fastparse import Columns
+from agent._fastsplit import split
 from agent.cli import seal
 from agent.core import faults
 from agent.core.aws import AwsSettings
 from agent.core.batch import Resource, Segment
-from agent.core.budget import Budget
+from agent.core.budget import Budget, Charge
 from agent.core.checkpoint import Transaction
 from agent.core.counters import Counters
 from agent.core.cursor import cursor_at
@@ -50,6 +53,7 @@ GENERATION = Generation(
 START_NS = 1_795_341_595 * 10**9
 ROW_BYTES = 100
 ROWS = 200
+PARTS = 4
 _EXECUTOR = ThreadPoolExecutor(4)
 
 
@@ -192,7 +196,35 @@ class Kit:
     def segment(self, numbers: range) -> Segment:
         """
         Return rows *numbers* as the segment that the reader would make of them.
+
+        Where the prefix is made of a field, its rows take turns to have one of PARTS values.
         """
+        segment = self._segment(numbers)
+        if self.settings.name_fields:
+            assert segment.columns is not None
+            turns = array("i", [number % PARTS for number in numbers]).tobytes()
+            offsets = bytes(segment.columns.column("offset"))
+            segment.parts = tuple(
+                replace(
+                    segment,
+                    columns=columns,
+                    charge=Charge(self.share, 0),
+                    rows=columns.rows,
+                    values=tuple(
+                        f"v{turn}" if name == "n" else "" for name in self.settings.name_fields
+                    ),
+                    whole=segment,
+                    offsets=offsets,
+                )
+                for turn, columns in split(segment.columns, turns, fields=False)
+            )
+            segment.columns = None
+            segment.charge.release()
+            for part in segment.parts:
+                part.charge.resize(1000)
+        return segment
+
+    def _segment(self, numbers: range) -> Segment:
         charge = self.share.take(1000)
         assert charge is not None
         pod = f"web-{numbers.start % 3}"

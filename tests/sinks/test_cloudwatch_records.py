@@ -74,14 +74,14 @@ def test_records_are_fluent_bits(shown):
     ]
     expected.sort(key=lambda event: event[0])
     settings = CloudWatchSettings(labels=shown, annotations=shown, owner_references=shown)
-    rendered = Names(settings, absent=lambda *_: None).rendered(golden_resource())
+    rendered = Names(settings, absent=lambda *_: None).json(golden_resource())
     parser = _fastparse.Parser(format=FORMAT_CRI, line_bytes_max=1 << 20)
     parts = [parse_columns(parser, Path(GOLDEN, "input.log").read_bytes())]
     body = _fastencode.Body()
     body.encode(
         b'{"logEvents":[',
         parts,
-        [rendered.json],
+        [rendered],
         _fastencode.order_rows(parts),
         0,
         format=MESSAGE_CONTAINER_INSIGHTS,
@@ -171,6 +171,6 @@ async def test_an_absent_label_is_counted_and_said_once(make_cloudwatch, fake):
 def test_a_resource_is_rendered_once():
     names = Names(CloudWatchSettings(stream="{pod}", labels=True), absent=lambda *_: None)
     first = resource("web-0")
-    assert names.rendered(first) is names.rendered(first)
-    assert names.rendered(first).names[1] == "web-0"
-    assert names.rendered(resource("web-1")).names[1] == "web-1"
+    assert names.of(first) is names.of(first)
+    assert names.of(first).stream == "web-0"
+    assert names.of(resource("web-1")).stream == "web-1"

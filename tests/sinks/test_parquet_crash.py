@@ -63,14 +63,17 @@ def crash_at() -> Iterator[Callable[[str, int], None]]:
 
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("nth", [1, 2])
+@pytest.mark.parametrize("prefix", ["", "n={fields.n}"])
 async def test_a_crash_anywhere_neither_loses_nor_repeats_a_row(
-    tmp_path: Path, crash_at: Callable[[str, int], None], point: str, nth: int
+    tmp_path: Path, crash_at: Callable[[str, int], None], point: str, nth: int, prefix: str
 ) -> None:
     """
     After a crash at each named point the next run delivers exactly what is missing.
+
+    Also where a segment has rows of several prefixes.
     """
     async with FakeS3() as s3:
-        kit = small_windows(Kit(tmp_path, s3))
+        kit = small_windows(Kit(tmp_path, s3, prefix=prefix))
         crash_at(point, nth)
         with pytest.raises(BaseExceptionGroup) as caught:
             await kit.run(ROWS)

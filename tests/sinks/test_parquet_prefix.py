@@ -17,7 +17,7 @@ from agent.core.errors import StopError
 from agent.sinks.parquet_prefixes import Prefixes
 from agent.sinks.parquet_settings import ParquetSettings
 from tests.fakes.metadata import metadata
-from tests.sinks.parquet_kit import Kit, read_parquet
+from tests.sinks.parquet_kit import PARTS, ROW_BYTES, Kit, read_parquet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +35,7 @@ def prefix_of(text: str, resource: Resource) -> str:
     class OfResource:
         def __init__(self) -> None:
             self.resource = resource
+            self.values = ()
 
     segment: Segment = OfResource()  # type: ignore[assignment]
     return prefixes.of([segment])[0]
@@ -59,6 +60,21 @@ async def test_rows_of_different_prefixes_go_to_different_objects(tmp_path: Path
     assert kit.counters.get(metric.NAME_FALLBACKS, "archive", "labels.absent") > 0
     said = [event for event in kit.host.told if event[0] == "name_fallback"]
     assert len(said) == 1
+
+
+async def test_rows_of_a_segment_go_to_the_prefixes_of_their_values(tmp_path: Path) -> None:
+    """
+    Every row once, below the value of its field; a segment is whole in one frame, however small frames are.
+    """
+    kit = Kit(tmp_path, prefix="n={fields.n}/{fields.gone|none}")
+    object.__setattr__(kit.settings, "frame_bytes", 1)
+    await kit.run(60)
+    for turn in range(PARTS):
+        rows = read_parquet(kit.target / f"n=v{turn}" / "none")
+        numbers = [offset // ROW_BYTES for offset in rows["offset"].to_pylist()]
+        assert sorted(numbers) == list(range(turn, 60, PARTS))
+    assert read_parquet(kit.target).num_rows == 60
+    assert kit.share.held == 0
 
 
 @pytest.mark.parametrize(
