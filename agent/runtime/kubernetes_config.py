@@ -9,7 +9,6 @@ the token for every request: the kubelet replaces it at 80 % of its life.
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 import ssl
 from dataclasses import dataclass
@@ -239,9 +238,10 @@ class _Kubeconfig:
         return os.path.join(os.path.dirname(self._path), value) if value else ""
 
     def data(self, part: Mapping[str, Any], key: str) -> bytes:
+        text = self.text(part, key, "")
         try:
-            return base64.b64decode(self.text(part, key, ""), validate=True)
-        except binascii.Error as error:
+            return base64.b64decode(text, validate=True)
+        except ValueError as error:  # of text beyond ASCII, and binascii's own
             raise self.error(f"`{key}` is not base64") from error
 
 
