@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 from xml.etree import ElementTree as ET
 
 from agent.core.errors import RetryError, shown
+from agent.runtime.aws_signature import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -33,19 +34,9 @@ _LACKING = (
 )
 
 
-class Keys(NamedTuple):
-    """
-    One set of credentials, in the attribute names of botocore's signer.
-    """
-
-    access_key: str
-    secret_key: str
-    token: str | None
-
-
 class StsClient:
     """
-    The two operations of STS that credential providers call, with botocore's signatures.
+    The two operations of STS that credential providers call, with our own signatures.
     """
 
     def __init__(self, call: StsCall, region: str | None, keys: Keys | None) -> None:

@@ -16,6 +16,7 @@ In GovCloud the plain hosts of `logs` and `sts` are the FIPS ones.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -94,7 +95,13 @@ def host_header(url: str) -> str:
     """
     Return the Host header for *url*: with the port where it is not the scheme's own.
     """
-    parts = urlsplit(url)
+    scheme, _, rest = url.partition("://")
+    return _host(f"{scheme}://{rest.partition('/')[0]}")
+
+
+@lru_cache(maxsize=256)
+def _host(base: str) -> str:
+    parts = urlsplit(base)
     host = parts.hostname or ""
     if ":" in host:
         host = f"[{host}]"

@@ -7,56 +7,65 @@ request outlives its time-out, connecting and reading included.  Nothing is repe
 
 from __future__ import annotations
 
-import io
+import asyncio
 import os
+import socket
 import ssl
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from base64 import b64encode
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import aiohttp
-from yarl import URL
+from aiohappyeyeballs import start_connection
 
 from agent import __version__
 from agent.core.errors import RetryError
+from agent.runtime.http_connection import AnswerError, HttpConnection, HttpResponse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.core.aws import AwsSettings
 
+__all__ = ["Http", "HttpResponse", "where"]
+
 CONNECT_TIMEOUT_S = 10.0
 #: As in the SDK: shorter than the idle time-out of AWS's front ends, longer than the default linger.
 KEEPALIVE_S = 12.0
 CONNECTIONS_MAX = 64
-#: Answers of the services used are kilobytes; objects are never read back in the agent.
-RESPONSE_BYTES_MAX = 64 * 1024 * 1024
-#: aiohttp writes larger bodies in pieces when they come as a file.
-BODY_WHOLE_BYTES_MAX = 1024 * 1024
+#: Between the attempts at a host's addresses (RFC 8305).
+NEXT_ADDRESS_S = 0.25
+_PORTS = {"http": 80, "https": 443}
+#: Not signed: a proxy may change them.
+_ALWAYS = f"user-agent: tailrace/{__version__}\r\naccept-encoding: identity\r\n"
 
 
-@dataclass(slots=True)
-class HttpResponse:
+class Place(NamedTuple):
     """
-    An answer, read whole.  Header names are in lower case.
+    Whom to connect to.
     """
 
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
+    scheme: str
+    host: str
+    port: int
 
-    def error_code(self) -> str:
+    @property
+    def authority(self) -> str:
         """
-        Return the code of an AWS error (JSON, XML or header), "" where there is none.
+        As it is written in CONNECT and in URLs.
         """
-        code = self.headers.get("x-amzn-errortype", "")
-        head = self.body[:4096].decode(errors="replace")
-        if not code and "<Code>" in head:
-            code = head.partition("<Code>")[2].partition("<")[0]
-        elif not code and '"__type"' in head:
-            code = head.partition('"__type"')[2].partition('"')[2].partition('"')[0]
-        return code.rpartition("#")[2].partition(":")[0].strip()
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Way(NamedTuple):
+    """
+    How to reach a host: requests that go the same way share connections.
+    """
+
+    place: Place
+    #: As in the settings or the environment; "": none.
+    proxy: str
+    context: ssl.SSLContext | None
 
 
 class Http:
@@ -65,18 +74,23 @@ class Http:
     """
 
     def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
+        self._closed = False
+        self._free = asyncio.Semaphore(CONNECTIONS_MAX)
+        self._idle: dict[Way, list[tuple[HttpConnection, asyncio.TimerHandle]]] = {}
         self._contexts: dict[str, ssl.SSLContext] = {}
         #: By (scheme, host): what the environment says.
-        self._proxies: dict[tuple[str, str], str | None] = {}
+        self._proxies: dict[tuple[str, str], str] = {}
 
     async def close(self) -> None:
         """
         Close all connections.
         """
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        self._closed = True
+        for way in list(self._idle):
+            while (connection := self._kept(way)) is not None:
+                _close(connection)
+        # Closed transports tell their protocols in the next round of the loop.
+        await asyncio.sleep(0)
 
     async def send(
         self,
@@ -91,41 +105,18 @@ class Http:
         """
         Send one request, which is signed already, and read its answer.
         """
-        if self._session is None:
-            connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX, keepalive_timeout=KEEPALIVE_S)
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        data = body if len(body) <= BODY_WHOLE_BYTES_MAX else io.BytesIO(body)
+        way = self._way(url, settings)
+        head = _head(method, url, headers, way, len(body))
         try:
-            async with self._session.request(
-                method,
-                URL(url, encoded=True),
-                # Not signed: a proxy may change them.
-                headers={
-                    **headers,
-                    "user-agent": f"tailrace/{__version__}",
-                    "accept-encoding": "identity",
-                },
-                data=data if len(body) else None,
-                proxy=settings.proxy or self._environment_proxy(url),
-                ssl=self._context(settings) if url.startswith("https") else True,
-                allow_redirects=False,
-                skip_auto_headers=("Content-Type",),
-                timeout=aiohttp.ClientTimeout(
-                    total=timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, timeout_s)
-                ),
-            ) as response:
-                return HttpResponse(
-                    response.status,
-                    {name.lower(): value for name, value in response.headers.items()},
-                    await _read(response),
-                )
-        except aiohttp.ClientConnectorCertificateError as error:
+            async with asyncio.timeout(timeout_s), self._free:
+                connection = self._kept(way) or await _connected(way)
+                try:
+                    return await connection.ask(method, head, body)
+                finally:
+                    self._keep(way, connection)
+        except ssl.SSLCertVerificationError as error:
             raise RetryError(
-                f"{where(url)}: certificate not trusted ({error.certificate_error}); "
+                f"{where(url)}: certificate not trusted ({error}); "
                 "set `ca_bundle` to the authority's PEM file",
                 code="certificate",
                 slow=True,
@@ -134,22 +125,46 @@ class Http:
             raise RetryError(
                 f"{where(url)}: no answer within {timeout_s:g} s", code="timeout"
             ) from error
-        except (aiohttp.ClientError, OSError) as error:
+        except AnswerError as error:
+            raise RetryError(f"{where(url)}: {error}", code="response") from error
+        except OSError as error:
             raise RetryError(
                 f"{where(url)}: {str(error) or type(error).__name__}", code="connection"
             ) from error
 
-    def _environment_proxy(self, url: str) -> str | None:
-        """
-        Return the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name for *url*.
+    def _kept(self, way: Way) -> HttpConnection | None:
+        idle = self._idle.get(way, [])
+        while idle:
+            connection, timer = idle.pop()
+            timer.cancel()
+            if connection.transport is not None and not connection.transport.is_closing():
+                return connection
+        self._idle.pop(way, None)
+        return None
 
-        Looked up once a host: aiohttp's `trust_env` does it for every request, and asks a .netrc too, both in
-        another thread.
-        """
+    def _keep(self, way: Way, connection: HttpConnection) -> None:
+        if self._closed:
+            _close(connection)
+        elif connection.reusable:
+            timer = asyncio.get_running_loop().call_later(KEEPALIVE_S, _close, connection)
+            self._idle.setdefault(way, []).append((connection, timer))
+
+    def _way(self, url: str, settings: AwsSettings) -> Way:
         parts = urlsplit(url)
-        key = (parts.scheme, parts.hostname or "")
+        place = Place(
+            parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 443)
+        )
+        context = self._context(settings) if place.scheme == "https" else None
+        return Way(place, settings.proxy or self._environment_proxy(place), context)
+
+    def _environment_proxy(self, place: Place) -> str:
+        """
+        Return the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name for *place*, looked up once a host.
+        """
+        key = (place.scheme, place.host)
         if key not in self._proxies:
-            self._proxies[key] = None if proxy_bypass(key[1]) else getproxies().get(key[0])
+            found = "" if proxy_bypass(place.host) else getproxies().get(place.scheme, "")
+            self._proxies[key] = found
         return self._proxies[key]
 
     def _context(self, settings: AwsSettings) -> ssl.SSLContext:
@@ -173,18 +188,105 @@ class Http:
         return context
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    pieces: list[bytes] = []
-    size = 0
-    async for piece in response.content.iter_any():
-        size += len(piece)
-        if size > RESPONSE_BYTES_MAX:
-            raise RetryError(
-                f"{where(str(response.url))}: answer larger than {RESPONSE_BYTES_MAX} bytes",
-                code="response",
-            )
-        pieces.append(piece)
-    return b"".join(pieces)
+async def _connected(way: Way) -> HttpConnection:
+    """
+    Return a new connection: to the host itself, or through its proxy.
+    """
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            if not way.proxy:
+                return await _connected_to(way.place, way.context)
+            proxy = _proxy_place(way.proxy)
+            outer = way.context or ssl.create_default_context()  # disk
+            connection = await _connected_to(proxy, outer if proxy.scheme == "https" else None)
+            if way.context is not None:
+                await _tunnel(connection, way, way.context)
+            return connection
+    except TimeoutError as error:
+        raise OSError(f"not connected within {CONNECT_TIMEOUT_S:g} s") from error
+
+
+async def _connected_to(place: Place, context: ssl.SSLContext | None) -> HttpConnection:
+    loop = asyncio.get_running_loop()
+    addresses = await loop.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+    plain = await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_S)
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        _, connection = await loop.create_connection(
+            HttpConnection,
+            sock=plain,
+            ssl=context,
+            server_hostname=place.host if context is not None else None,
+        )
+    except BaseException:
+        plain.close()
+        raise
+    return connection
+
+
+async def _tunnel(connection: HttpConnection, way: Way, context: ssl.SSLContext) -> None:
+    authority = way.place.authority
+    head = f"CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n{_proxy_login(way.proxy)}\r\n"
+    answer = await connection.ask("CONNECT", head.encode(), b"")
+    if not 200 <= answer.status < 300:
+        _close(connection)
+        raise OSError(
+            f"the proxy {_proxy_place(way.proxy).authority} answered {answer.status} to CONNECT; "
+            "check `proxy`, HTTPS_PROXY and NO_PROXY"
+        )
+    assert connection.transport is not None
+    try:
+        connection.transport = await asyncio.get_running_loop().start_tls(
+            connection.transport, connection, context, server_hostname=way.place.host
+        )
+    except BaseException:
+        _close(connection)
+        raise
+
+
+def _proxy_place(proxy: str) -> Place:
+    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    if parts.scheme not in _PORTS or not parts.hostname:
+        raise RetryError(
+            f"a proxy is neither http://host nor https://host but {parts.scheme}:; "
+            "check `proxy`, HTTPS_PROXY and HTTP_PROXY",
+            code="proxy",
+            slow=True,
+        )
+    return Place(parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme])
+
+
+def _proxy_login(proxy: str) -> str:
+    """
+    Return the header line with the name and the password in the proxy's URL, "" without.
+    """
+    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    if parts.username is None:
+        return ""
+    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return f"proxy-authorization: Basic {b64encode(login.encode()).decode()}\r\n"
+
+
+def _head(method: str, url: str, headers: Mapping[str, str], way: Way, size: int) -> bytes:
+    """
+    Return the request's line and headers.
+    """
+    by_proxy = bool(way.proxy) and way.context is None
+    target = url if by_proxy else f"/{url.partition('://')[2].partition('/')[2]}"
+    # A line break in a value would make it two headers.
+    assert not any("\n" in value or "\r" in value for value in headers.values()), headers
+    lines = [f"{method} {target} HTTP/1.1\r\n", _ALWAYS]
+    lines += [f"{name}: {value}\r\n" for name, value in headers.items()]
+    if size or method not in ("GET", "HEAD", "DELETE"):
+        lines.append(f"content-length: {size}\r\n")
+    if by_proxy:
+        lines.append(_proxy_login(way.proxy))
+    return "".join((*lines, "\r\n")).encode()
+
+
+def _close(connection: HttpConnection) -> None:
+    if connection.transport is not None:
+        connection.transport.abort()
 
 
 def where(url: str) -> str:

@@ -22,8 +22,7 @@ from agent.core.kube_objects import (
 from agent.core.pods import Pods
 from agent.core.retry import Backoff
 from agent.core.watch_frames import Frames, Item, understood
-from agent.runtime.admin import HEAD_BYTES_MAX, Admin
-from agent.runtime.aws_http import HttpResponse
+from agent.runtime.http_connection import HttpResponse
 from agent.runtime.instance import document_of, of_node
 from agent.runtime.state_disk import OsStateDisk
 from agent.sinks.cloudwatch_requests import understand
@@ -166,55 +165,6 @@ def instance(data: bytes) -> None:
     assert all(isinstance(text, str) for text in (found.region, found.zone, found.instance_id))
 
 
-class _Writer:
-    """
-    Takes what is written.
-    """
-
-    def __init__(self) -> None:
-        self.data = b""
-
-    def write(self, data: bytes) -> None:
-        self.data += data
-
-    async def drain(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-    async def wait_closed(self) -> None:
-        pass
-
-
-def _tell(*words: object, **_: object) -> None:
-    raise AssertionError(words)
-
-
-ADMIN = Admin("", counters=Counters(), ready=lambda: True, refresh=lambda: None, tell=_tell)
-
-
-def admin(data: bytes) -> None:
-    """
-    A request is answered with one whole response, or not at all.
-    """
-
-    async def ask() -> bytes:
-        reader = asyncio.StreamReader(limit=HEAD_BYTES_MAX)
-        reader.feed_data(data)
-        reader.feed_eof()
-        writer = _Writer()
-        await ADMIN._exchange(reader, writer)  # type: ignore[arg-type]
-        return writer.data
-
-    answer = _run(ask())
-    if answer:
-        head, _, body = answer.partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 ")
-        (length,) = [line for line in head.split(b"\r\n") if line.startswith(b"Content-Length: ")]
-        assert data.startswith(b"HEAD ") or int(length.partition(b": ")[2]) == len(body)
-
-
 _loop = asyncio.new_event_loop()
 
 
@@ -352,28 +302,5 @@ FUZZERS = (
             ),
         ),
         (b"null", b"{", b"[", b'"region":1', b"\\ud800", b"\xff", b'{"a":', b"[["),
-    ),
-    Fuzzer(
-        "admin",
-        admin,
-        (
-            b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
-            b"HEAD /healthz?x=y HTTP/1.0\r\n\r\n",
-            b"GET /readyz HTTP/1.1\r\nX: " + b"y" * 9000 + b"\r\n\r\n",
-            b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
-        ),
-        (
-            b"GET ",
-            b"HEAD ",
-            b" HTTP/1.",
-            b"/metrics",
-            b"/healthz",
-            b"\r\n",
-            b"\r\n\r\n",
-            b"?",
-            b" ",
-            b"\x00",
-        ),
-        cost=2,
     ),
 )

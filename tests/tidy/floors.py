@@ -47,6 +47,7 @@ BANNED_IN_CORE = {
     "pyarrow": "staging buffers come from agent._fastencode",
     "aiobotocore": "take an AwsClient as an argument (core/host.py)",
     "aiohttp": "take an AwsClient as an argument (core/host.py)",
+    "httptools": "take an AwsClient as an argument (core/host.py)",
 }
 #: Names that sources, transforms and sinks never use, and what to do instead.
 BANNED_IN_COMPONENTS = {
