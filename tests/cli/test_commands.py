@@ -14,6 +14,7 @@ import pytest
 
 from agent import __version__
 from agent.cli import main as command
+from agent.cli import usage
 from agent.cli.table import age_text, printable, size_text, table
 from agent.core.errors import RetryError, StopError
 
@@ -73,7 +74,7 @@ def test_help_of_commands(capsys: pytest.CaptureFixture[str], name: str) -> None
     for example in examples:
         words = example.split(" > ")[0].split()
         assert words[0] == "tailrace"
-        command.parser().parse_args(words[1:])
+        usage.parser().parse_args(words[1:])
 
 
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["ddl"], ["state"], ["status", "--logs", "x"]])
@@ -120,9 +121,9 @@ def test_configuration_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     TAILRACE_CONFIG stands for -c.
     """
     monkeypatch.setenv("TAILRACE_CONFIG", "/x.yaml")
-    assert command.parser().parse_args(["run"]).config == "/x.yaml"
+    assert usage.parser().parse_args(["run"]).config == "/x.yaml"
     monkeypatch.delenv("TAILRACE_CONFIG")
-    assert command.parser().parse_args(["run"]).config == "/etc/tailrace/tailrace.yaml"
+    assert usage.parser().parse_args(["run"]).config == "/etc/tailrace/tailrace.yaml"
 
 
 @pytest.mark.parametrize(
