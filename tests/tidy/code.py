@@ -145,10 +145,10 @@ def nothing_is_dead(modules: Sequence[Module]) -> Iterator[str]:
 
 
 def _uses(module: Module, name: str) -> bool:
-    if module.dotted == COMMANDS and name.startswith("agent.cli."):
-        # Commands may be named there, and imported when they run.
-        if f'"{name.rpartition(".")[2]}"' in module.text:
-            return True
+    # Commands may be named there, and imported when they run.
+    named = f'"{name.rpartition(".")[2]}"' in module.text
+    if module.dotted == COMMANDS and name.startswith("agent.cli.") and named:
+        return True
     # The prefix as well: `from agent.core.cursor import Cursor` is agent.core.cursor.Cursor.
     return any(
         item.name == name or item.name.startswith(f"{name}.") for item in module.imports
