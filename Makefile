@@ -67,7 +67,7 @@ asan: $(VENV)/installed  ## the tests of the extensions under AddressSanitizer a
 	CFLAGS="$(SANITIZE) -g" LDFLAGS="$(SANITIZE)" $(PY) setup.py --quiet build_ext --inplace --force
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc \
-		$(PYTEST) tests/fast tests/fuzz --timeout 600
+		$(PYTEST) tests/fast tests/fuzz tests/transforms --timeout 600
 
 leaks: $(VENV)/built  ## parse, encode and stage in a loop: memory must be flat
 	TAILRACE_SLOW=1 $(PYTEST) tests/fast/test_leaks.py

@@ -36,8 +36,7 @@ cdef struct Member:
 cdef struct Value:
     const uint8_t* text
     Py_ssize_t length
-    bint quoted
-    bint escaped
+    bint escaped  # and put into quotes; else it is written as it is
 
 
 cdef bint value_of(
@@ -47,18 +46,21 @@ cdef bint value_of(
     cdef const Rows* table = &columns.table
     cdef Py_ssize_t place
     cdef int stream = table.flags[row] & FLAG_STREAM_MASK
-    value.quoted = value.escaped = True
+    value.escaped = True
     if member.source == FROM_MESSAGE:
         value.text = columns.bytes + table.message_start[row]
         value.length = table.message_len[row]
         return True
     if member.source == FROM_STREAM:
-        value.text = <const uint8_t*>(b"stdout" if stream == 1 else b"stderr")
-        value.length = 6
+        value.text = <const uint8_t*>(b'"stdout"' if stream == 1 else b'"stderr"')
+        value.length = 8
+        # Nor could it be: what escapes reads behind the end of its text.
+        value.escaped = False
         return stream == 1 or stream == 2
     if member.source == FROM_TAG:
-        value.text = <const uint8_t*>(b"P" if table.flags[row] & FLAG_PARTIAL else b"F")
-        value.length = 1
+        value.text = <const uint8_t*>(b'"P"' if table.flags[row] & FLAG_PARTIAL else b'"F"')
+        value.length = 3
+        value.escaped = False
         return True
     if fields is None:
         return False
@@ -68,11 +70,11 @@ cdef bint value_of(
     value.text = columns.bytes + fields.start[place]
     value.length = fields.length[place]
     if fields.kind[place] == FIELD_TRUE:
-        value.text, value.length, value.quoted, value.escaped = <const uint8_t*>b"true", 4, False, False
+        value.text, value.length, value.escaped = <const uint8_t*>b"true", 4, False
     elif fields.kind[place] == FIELD_FALSE:
-        value.text, value.length, value.quoted, value.escaped = <const uint8_t*>b"false", 5, False, False
+        value.text, value.length, value.escaped = <const uint8_t*>b"false", 5, False
     elif fields.kind[place] == FIELD_JSON:
-        value.quoted = value.escaped = False
+        value.escaped = False
     return True
 
 

@@ -325,6 +325,8 @@ cdef int severity_read(const uint8_t* text, Py_ssize_t length, int scale) noexce
             return SEVERITY_DEBUG
         if first == c't':
             return SEVERITY_TRACE
+        if first == c'n':
+            return SEVERITY_NOTICE
         return SEVERITY_FATAL if first == c'f' or first == c'c' else 0
     if first == c'i':
         return SEVERITY_INFO if word_is(text, length, "informational") else 0
@@ -452,7 +454,7 @@ cdef bint epoch_read(const uint8_t* text, Py_ssize_t length, int64_t* time_ns) n
 cdef bint moment_read(
     const uint8_t* text, Py_ssize_t length, Minute* minute, int64_t* time_ns,
 ) noexcept nogil:
-    # RFC 3339, or what loggers make of it: a space, a comma, +0100, no zone (then it is UTC).
+    # RFC 3339, or what loggers make of it: slashes, a space, a comma, +0100, no zone (then it is UTC).
     cdef uint8_t copied[TIME_TEXT_MAX + 2]
     cdef Py_ssize_t position
     if length < 19 or length >= TIME_TEXT_MAX:
@@ -460,6 +462,8 @@ cdef bint moment_read(
     if time_read(text, length, minute, time_ns) == length:
         return True
     memcpy(copied, text, length)
+    if copied[4] == c'/' and copied[7] == c'/':
+        copied[4] = copied[7] = c'-'
     if copied[10] == c' ':
         copied[10] = c'T'
     if length > 19 and copied[19] == c',':

@@ -8,7 +8,7 @@ as written.
 |---|---|---|
 | trace | 1 | `t`, `trace`, `trc`, `verbose`, `finest` |
 | debug | 5 | `d`, `debug`, `dbg`, `fine` |
-| info | 9 | `i`, `informational`; `notice` is 10 |
+| info | 9 | `i`, `informational`; `n`, `notice` are 10 |
 | warn | 13 | `w`, `warning`, `wrn` |
 | error | 17 | `e`, `error`, `severe` |
 | fatal | 21 | `f`, `c`, `fatal`, `critical`, `panic`, `alert`, `emergency` |
@@ -38,7 +38,7 @@ Value = tuple[int, bytes]
 
 _NUMBER_PATTERN = re.compile(rb"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 NUMBER_BYTES_MAX = 64
-_LETTERS = {"t": 1, "d": 5, "i": 9, "w": 13, "e": 17, "f": 21, "c": 21}
+_LETTERS = {"t": 1, "d": 5, "i": 9, "n": 10, "w": 13, "e": 17, "f": 21, "c": 21}
 _WORDS = {
     "informational": 9,
     "warning": 13,
@@ -65,7 +65,7 @@ _SCALES = {
     SCALE_OTEL: {number: number for number in range(1, 25)},
 }
 _MOMENT_PATTERN = re.compile(
-    rb"([0-9-]{10})[T ]([0-9:]{8})((?:[.,][0-9][0-9.]*|[.0-9]*)?) ?(Z|[+-][0-9]{2}:?[0-9]{2}|)"
+    rb"([0-9/-]{10})[T ]([0-9:]{8})((?:[.,][0-9][0-9.]*|[.0-9]*)?) ?(Z|[+-][0-9]{2}:?[0-9]{2}|)"
 )
 _EPOCH_PATTERN = re.compile(rb"([0-9]+)(?:\.([0-9]+))?")
 #: Numbers from here on are nanoseconds, microseconds, milliseconds.
@@ -183,11 +183,13 @@ def moment(text: bytes) -> int | None:
     """
     Return the time that *text* is, in ns since 1970, or None.
 
-    RFC 3339, also with a space for the T, a comma before the fraction, a space before the zone, a zone without
-    colon, or without a zone, which is UTC; or a number in s, ms, µs or ns, told apart by its size.
+    RFC 3339, also with slashes in the date, a space for the T, a comma before the fraction, a space before the zone,
+    a zone without colon, or without a zone, which is UTC; or a number in s, ms, µs or ns, told apart by its size.
     """
     if 19 <= len(text) < 40 and (match := _MOMENT_PATTERN.fullmatch(text)):
         date, time, fraction, zone = match.groups()
+        if date[4:5] == date[7:8] == b"/":
+            date = date.replace(b"/", b"-", 2)
         if len(zone) == 5:
             zone = zone[:3] + b":" + zone[3:]
         found = read_time(date + b"T" + time + fraction.replace(b",", b".", 1) + (zone or b"Z"))

@@ -5,7 +5,7 @@ The components of a node and of its control plane: where their lines are, and wh
 |---|---|---|
 | kube-apiserver, kube-controller-manager, kube-scheduler | static pods, `/var/log/NAME.log` | klog: text, JSON |
 | cloud-controller-manager | the same, also called aws-cloud-controller-manager | klog |
-| etcd | static pod, `/var/log/etcd.log` | JSON of zap |
+| etcd | static pod, `/var/log/etcd.log` | JSON of zap; before 3.5 text of capnslog |
 | audit | `/var/log/kube*/audit.log`, `/var/log/kube*/audit/*.log` | `audit.k8s.io/v1`, a JSON object a line |
 | aws-iam-authenticator | DaemonSet, `/var/log/aws-iam-authenticator.log` | logfmt, JSON |
 | kubelet, containerd | the journal of systemd; kube-proxy: DaemonSet | klog; logfmt |

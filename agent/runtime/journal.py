@@ -179,6 +179,7 @@ class Journal:
         finally:
             for read in reads.values():
                 read.cancel()
+            await asyncio.gather(*reads.values(), return_exceptions=True)
         await self._write()
         raise await ended(child, said)
 

@@ -24,6 +24,7 @@ MACHINE_ID = "/etc/machine-id"
 READ_BYTES = 256 << 10
 #: A question is answered at once, from a cold disk of a busy node within seconds.
 ANSWER_S = 60.0
+CLOSE_S = 1.0
 STDERR_BYTES_MAX = 400
 
 
@@ -61,24 +62,30 @@ async def running(arguments: Sequence[str]) -> AsyncIterator[asyncio.subprocess.
     """
     Run *arguments* for as long as the block lasts.  Raises OSError where there is no such command.
     """
-    try:
-        child = await asyncio.create_subprocess_exec(
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
             *arguments,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
+    )
+    try:
+        child = await asyncio.shield(starting)
     except OSError as error:
         text = (
             f"{arguments[0]}: {error.strerror}: install systemd's journalctl, or set `journalctl`"
         )
         raise OSError(text) from error
+    except asyncio.CancelledError:
+        # Half-way there is a process already, which nobody would end.
+        with suppress(OSError):
+            await _end(await starting)
+        raise
     try:
         yield child
     finally:
-        with suppress(ProcessLookupError):
-            child.kill()
-        await child.wait()
+        await _end(child)
 
 
 async def ended(child: asyncio.subprocess.Process, said: bytes) -> OSError:
@@ -87,6 +94,18 @@ async def ended(child: asyncio.subprocess.Process, said: bytes) -> OSError:
     """
     reason = said.decode(errors="replace").strip() or "it does not say why"
     return OSError(f"journalctl ended with exit code {await child.wait()}: {reason}")
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        child.kill()
+    # Pipes are closed when their end has been read; somebody else may have inherited them.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_S):
+            for pipe in (child.stdout, child.stderr):
+                while pipe is not None and await pipe.read(READ_BYTES):
+                    pass
+    await child.wait()
 
 
 async def _find(

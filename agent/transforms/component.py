@@ -11,6 +11,9 @@ forms (klog's text and JSON, an audit log on stdout), each row has its own.
 | audit | none | `stageTimestamp`; `latency_ms` is what passed since `requestReceivedTimestamp` |
 | syslog, dmesg | none | `time`; none |
 
+etcd before 3.5 writes text, `2026-11-22 19:00:01.123456 W | etcdserver: …`, and its raft library in the form of Go's
+`log`.
+
 Times without a zone are UTC.
 """
 
@@ -28,6 +31,10 @@ from agent.core import regex
 from agent.core.components import Kind, kind_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent._fastfields import Wanted
+    from agent._fastparse import Columns
     from agent._fastregex import Regex
     from agent.transforms.stage import Work
 
@@ -43,10 +50,21 @@ _TIMES: dict[Kind, tuple[str, ...]] = {
     "syslog": ("time",),
     "dmesg": (),
 }
+_KERNELS: dict[Kind, tuple[Callable[[Columns, Wanted], int], ...]] = {
+    "klog": (extract_klog, extract_json),
+    "logfmt": (extract_logfmt, extract_json, extract_klog),
+    "audit": (extract_json,),
+    "etcd": (extract_json,),
+}
+#: For what no kernel takes.
 _PATTERNS: dict[Kind, str] = {
     "syslog": (
         r"^(?P<time>[A-Z][a-z][a-z] [ 0-9][0-9] [0-9:]{8}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[^ ]+) (?P<host>[^ ]+) "
         r"(?P<ident>[^\[: ]+)(?:\[(?P<pid>[0-9]+)\])?: ?(?P<message>.*)"
+    ),
+    "etcd": (
+        r"^(?:raft ?)?(?P<ts>[0-9]{4}[-/][0-9]{2}[-/][0-9]{2} [0-9:]{8}(?:\.[0-9]{1,9})?) (?P<level>[A-Z]+)(?: \||:) "
+        r"(?:(?P<logger>[a-z0-9/]+): )?(?P<msg>[^\x00]*)"
     ),
     "dmesg": r"^\[ *(?P<uptime>[0-9]+\.[0-9]+)\] (?P<message>.*)",
 }
@@ -54,7 +72,7 @@ _PATTERNS: dict[Kind, str] = {
 #: of Go says at the end, what a flag says at the beginning.  Whatever else there is goes on with the event before.
 _START = (
     r'^(?:[IWEF][0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6} |\{"|panic: |fatal error: |Flag --|'
-    r"[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[T ])"
+    r"(?:raft ?)?[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[T ]|\[WARNING\] )"
 )
 _JOINED: frozenset[Kind] = frozenset({"klog", "etcd"})
 
@@ -103,18 +121,14 @@ def _tell_unknown(work: Work, container: str) -> None:
 
 def _fields(work: Work, kind: Kind) -> int:
     columns, wanted = work.columns, work.wanted
-    if kind in _PATTERNS:
-        compiled = _pattern(kind)
-        fields = tuple(work.indices.get(name, -1) for name in compiled.names)
-        return extract_groups(columns, wanted, compiled, fields)
-    order = {
-        "klog": (extract_klog, extract_json),
-        "logfmt": (extract_logfmt, extract_json, extract_klog),
-    }.get(kind, (extract_json,))
     unparsed = columns.rows
-    for kernel in order:
+    for kernel in _KERNELS.get(kind, ()):
         if unparsed:
             unparsed = kernel(columns, wanted)
+    if unparsed and kind in _PATTERNS:
+        compiled = _pattern(kind)
+        fields = tuple(work.indices.get(name, -1) for name in compiled.names)
+        unparsed = extract_groups(columns, wanted, compiled, fields)
     return unparsed
 
 

@@ -22,6 +22,12 @@ HOT = {
     "_fastline": {"cri_read", "cri_read_usual", "digits_write", "docker_read", "time_read"},
     "_fastjson": {"escape_write", "json_string_end", "json_unescape", "json_value_end"},
     "_fastrecord": {"member", "object_start"},
+    "_fastfields": {"klog_read", "moment_read", "number_read", "severity_read", "span_write"},
+    "_fastlayout": {"layout_read", "priority_severity", "text_set"},
+    "_fastobject": {"found_write", "member_take"},
+    "_fastwhere": {"number_satisfies", "target_text"},
+    "_fastpairs": {"klog_head", "pairs_read", "quoted_end", "unquote", "value_set"},
+    "_fastcompose": {"row_bytes", "row_write", "value_of", "value_write"},
     "_fastencode": {"bare_write", "otel_write", "record_write"},
 }
 #: `/* "agent/_fastparse.pyx":438`, the lines around it, and behind the comment what it became.

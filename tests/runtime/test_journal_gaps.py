@@ -122,6 +122,17 @@ class Producer:
         return [event for event, _ in self.host.told]
 
 
+def children() -> list[str]:
+    """
+    Return the ids of this process's own.
+    """
+    return [
+        number
+        for file in Path("/proc/self/task").glob("*/children")
+        for number in file.read_text().split()
+    ]
+
+
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(60):
         while not condition():
@@ -285,7 +296,26 @@ async def test_what_systemd_says_of_a_unit_is_the_unit_s(tmp_path: Path, journal
     "Started kubelet.service" stands in kubelet's Log, though the first process wrote it.
     """
     producer = Producer(tmp_path, journal)
-    journal.write("Started", unit="init.scope", UNIT="kubelet.service", _PID=1)
+    init = {"UNIT": "kubelet.service", "_PID": "1", "_SYSTEMD_CGROUP": "/init.scope"}
+    journal.write("Started", unit="init.scope", **init)
     async with producer.running():
         await until(lambda: producer.messages)
     assert (Path(producer.spool.directory) / "kubelet.log-00000000-00000000000001").exists()
+
+
+async def test_cancelled_at_any_moment_nothing_is_left_running(
+    tmp_path: Path, journal: Journal
+) -> None:
+    """
+    Also while a process is being started.
+    """
+    journal.write("one")
+    tried: set[int] = set()
+    for steps in range(0, 400, 5):
+        producer = Producer(tmp_path / str(steps), journal)
+        async with producer.running():
+            for _ in range(steps):
+                await asyncio.sleep(0.0001 if steps > 100 else 0)
+            tried.add(len(children()))
+        assert children() == []
+    assert tried == {0, 1}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent import _fastfields, _fastparse
+from agent import _fastfields
 from agent.config import parse as parse_config
 from agent.config.problems import ConfigError
 from agent.core import counters as metric
@@ -19,7 +19,7 @@ from agent.core.components import COLUMN_SETS, ComponentPaths
 from agent.core.counters import Counters
 from agent.sources.resources import Resources
 from agent.sources.settings import ControlPlaneSettings
-from agent.transforms.stages import SinkColumn
+from tests.transforms.component_kit import NOV_22_19_00_01, of_set, read
 from tests.transforms.kit import RESOURCE, columns_of, messages, parsed, stages
 
 AUDIT = {
@@ -59,44 +59,6 @@ AUTHENTICATOR = (
     'time="2026-11-22T19:00:01Z" level=warning msg="access denied" client="127.0.0.1:40000" '
     'error="ARN is not mapped" arn="arn:aws:iam::111122223333:role/dev" method=POST path=/authenticate'
 )
-NOV_22_19_00_01 = int(dt.datetime(2026, 11, 22, 19, 0, 1, tzinfo=dt.UTC).timestamp())
-
-
-def read(
-    container: str,
-    lines: list[str],
-    *columns: tuple[str, str, str],
-    counters: Counters | None = None,
-) -> tuple[_fastparse.Columns, list[list[Any]], list[str]]:
-    """
-    Return the rows of lines of a raw file, the values of *columns* in each, and what was said.
-    """
-    said: list[str] = []
-    made = stages(
-        {"multiline": "component"},
-        {"parse": "component"},
-        sink_columns=[SinkColumn(*item) for item in columns],
-        sink_uses_level=True,
-        tell=lambda event, text, **_: said.append(f"{event}: {text}"),
-        counters=counters,
-    )
-    rows = parsed("\n".join(lines).encode() + b"\n", format=_fastparse.FORMAT_RAW)
-    resource = replace(RESOURCE, container=container)
-    done = made.begin().apply(rows, resource=resource, generation=0, now=0.0, release=True).columns
-    values: list[list[Any]] = [[] for _ in range(done.rows)]
-    for _, _, field in columns:
-        for row, (kind, value) in enumerate(_fastfields.field(done, made.indices[field])):
-            values[row].append(value.decode() if kind > 1 else None)
-    return done, values, said
-
-
-def of_set(name: Any, line: str, container: str) -> dict[str, Any]:
-    columns = COLUMN_SETS[name]
-    _, (values,), said = read(container, [line], *columns)
-    assert not said
-    return {
-        item.name: value for item, value in zip(columns, values, strict=True) if value is not None
-    }
 
 
 def test_an_audit_event() -> None:
@@ -260,47 +222,6 @@ def test_the_authenticator() -> None:
     assert list(_fastfields.severities(done)) == [13, 17, 9]
     assert done.column("time_ns")[0] == NOV_22_19_00_01 * 10**9
     assert not said
-
-
-def test_etcd() -> None:
-    line = '{"level":"warn","ts":"2026-11-22T19:00:01.5Z","caller":"v3/util.go:170","msg":"slow","took":"2s"}'
-    done, values, said = read("etcd", [line], ("msg", "string", "msg"))
-    assert values == [["slow"]]
-    assert list(_fastfields.severities(done)) == [13]
-    assert done.column("time_ns")[0] == NOV_22_19_00_01 * 10**9 + 500_000_000
-    assert not said
-
-
-@pytest.mark.parametrize(
-    ("container", "line", "expected"),
-    [
-        (
-            "secure",
-            "Nov  2 19:00:01 ip-10-0-0-1 sshd[4211]: Accepted publickey for ec2-user",
-            {
-                "host": "ip-10-0-0-1",
-                "ident": "sshd",
-                "pid": "4211",
-                "text": "Accepted publickey for ec2-user",
-            },
-        ),
-        (
-            "messages",
-            "2026-11-22T19:00:01.5+00:00 node systemd: Started session",
-            {"host": "node", "ident": "systemd", "text": "Started session"},
-        ),
-        ("dmesg", "[    1.234567] Linux version 6.1", {"text": "Linux version 6.1"}),
-    ],
-)
-def test_host_logs(container: str, line: str, expected: dict[str, str]) -> None:
-    assert of_set("host", line, container) == expected
-
-
-def test_time_of_a_host_log() -> None:
-    now = dt.datetime.now(dt.UTC).replace(microsecond=0)
-    stamp = now.strftime("%b %e %H:%M:%S")
-    done, _, _ = read("messages", [f"{stamp} node systemd[1]: x"])
-    assert done.column("time_ns")[0] == int(now.timestamp()) * 10**9
 
 
 @pytest.mark.parametrize(
