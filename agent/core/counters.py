@@ -240,10 +240,22 @@ PULLED_EVENTS = Metric(
     "Events of control planes that were fetched and are in the spool.",
     ("source", "cluster", "log_type"),
 )
+PULL_LATE_EVENTS = Metric(
+    "tailrace_pull_late_events",
+    "counter",
+    "Events of control planes that arrived later than overlap_s and were found all the same.",
+    ("source", "cluster"),
+)
+PULL_UNKNOWN_STREAMS = Metric(
+    "tailrace_pull_unknown_streams",
+    "gauge",
+    "Streams of a control plane's log group that were written to within a day and that nobody knows.",
+    ("source", "cluster"),
+)
 PULL_REQUESTS = Metric(
     "tailrace_pull_requests",
     "counter",
-    "FilterLogEvents sent, by outcome.",
+    "Requests for events and names of streams, by outcome.",
     ("source", "region", "outcome"),
 )
 PULL_BEHIND_SECONDS = Metric(

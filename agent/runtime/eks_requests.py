@@ -1,5 +1,5 @@
 """
-FilterLogEvents in one Region: how fast it is asked, and what its answers mean for a query.
+FilterLogEvents in one Region: how fast it is asked, and what its answers mean for a query; DescribeLogStreams.
 
 | answer | what follows |
 |---|---|
@@ -28,11 +28,12 @@ from agent.sinks.sayings import Sayings
 
 if TYPE_CHECKING:
     from agent.core.host import Response
-    from agent.core.pull import Progress, Query
+    from agent.core.pull import Query, Span
     from agent.runtime.producers import World
     from agent.sources.eks_settings import EksControlPlaneSettings
 
-OPERATION = "FilterLogEvents"
+FILTER = "FilterLogEvents"
+DESCRIBE = "DescribeLogStreams"
 #: Under throttling at least this many requests a second.
 RATE_MIN = 0.1
 #: Pages after which a rate that was halved is what it was.
@@ -85,24 +86,16 @@ class Asking:
             return self._clock.now_ns() // 1_000_000
         return int(self._clock.monotonic() * 1000) + self._offset_ms
 
-    async def page(self, progress: Progress) -> tuple[Page | None, float]:  # network op
+    async def page(self, span: Span) -> tuple[Page | None, float]:  # network op
         """
-        Ask for the next page of *progress*; without one, return the seconds to wait.
+        Ask for the next page of *span*; without one, return the seconds to wait.
         """
-        query = progress.query
-        await self._turn()
+        query = span.query
         try:
-            response = await self._client.request(
-                "POST",
-                "/",
-                headers=headers_for(OPERATION),
-                body=orjson.dumps(progress.body()),
-                timeout_s=self._settings.request_timeout_s,
-            )
+            response = await self._send(FILTER, span.body())
         except RetryError as error:
             failure = Failure.SLOW if error.slow else Failure.OUTAGE
             return None, self._failed(query, failure, error.code or "connection", str(error))
-        self._read_clock(response)
         page = _page_of(response) if response.status == 200 else None
         if page is not None:
             self._count("ok")
@@ -110,7 +103,44 @@ class Asking:
             top = self._settings.requests_per_s_max
             self._pace.rate = min(top, self._pace.rate + top / RATE_PAGES)
             return page, 0.0
-        return None, self._refused(progress, understand(response))
+        return None, self._refused(span, understand(response))
+
+    async def streams(self, query: Query) -> list[Any]:  # network op
+        """
+        Return the streams of a query's group that were written to last; none where that cannot be found out.
+
+        What is wrong with the group, its queries say.
+        """
+        body = {"logGroupName": query.group, "orderBy": "LastEventTime", "descending": True}
+        try:
+            response = await self._send(DESCRIBE, body)
+            streams = orjson.loads(response.body).get("logStreams") or []
+        except (RetryError, orjson.JSONDecodeError, AttributeError):
+            return []
+        if response.status == 200:
+            return streams if isinstance(streams, list) else []
+        answer = understand(response)
+        self._count(answer.code)
+        if answer.action is Action.DENIED:
+            self._sayings.say(
+                "eks_streams_denied",
+                f"source {self._source}: {query.group}: streams that nobody knows are not noticed: the role needs "
+                f"logs:{DESCRIBE} on the log group (config/iam/eks-control-plane.json); everything else goes on",
+                cause=query.group,
+            )
+        return []
+
+    async def _send(self, operation: str, body: dict[str, Any]) -> Response:  # network op
+        await self._turn()
+        response = await self._client.request(
+            "POST",
+            "/",
+            headers=headers_for(operation),
+            body=orjson.dumps(body),
+            timeout_s=self._settings.request_timeout_s,
+        )
+        self._read_clock(response)
+        return response
 
     async def _turn(self) -> None:
         now = self._clock.monotonic()
@@ -127,11 +157,11 @@ class Asking:
         # The header has whole seconds: the service's clock is at least that.
         self._offset_ms = int(seconds * 1000) - int(self._clock.monotonic() * 1000)
 
-    def _refused(self, progress: Progress, answer: Answer) -> float:
-        query = progress.query
-        if answer.action is Action.REFUSED and progress.token:
+    def _refused(self, span: Span, answer: Answer) -> float:
+        query = span.query
+        if answer.action is Action.REFUSED and span.token:
             self._count("token")
-            progress.restart()
+            span.restart()
             return 0.0
         if answer.action is Action.DELIVERED:
             return self._failed(query, Failure.OUTAGE, "untrusted_reply", "200 that is no page")
@@ -198,5 +228,7 @@ def _remedy(answer: Answer, query: Query) -> str:
             f'{query.cluster} --logging \'{{"clusterLogging":[{{"types":[{types}],"enabled":true}}]}}\''
         )
     if answer.action is Action.DENIED:
-        return f"; the role needs logs:{OPERATION} on the log group (config/iam/eks-control-plane.json)"
+        return (
+            f"; the role needs logs:{FILTER} on the log group (config/iam/eks-control-plane.json)"
+        )
     return ""

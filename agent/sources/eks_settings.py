@@ -5,19 +5,21 @@ Settings of the source `eks_control_plane`: the logs of managed control planes, 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from agent.core.aws import AwsSettings
 from agent.core.components import COMPONENTS, ComponentPaths
-from agent.core.pull import LOG_TYPES, Query, queries_of
+from agent.core.pull import LOG_TYPES, STREAM_PREFIXES, Query, queries_of
 from agent.sources.spooled import SPOOL_BYTES, SpoolBytes
 
 #: A queries' progress is kept in one position, and its reach in one annotation.
 CLUSTERS_MAX = 64
 _GROUP = re.compile(r"[\.\-_/#A-Za-z0-9]{1,512}")
+_PREFIX = re.compile(r"[^:*\s]{1,512}")
+_COMPONENT = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LEASE = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 LogType = Literal[
     "api", "audit", "authenticator", "controllerManager", "scheduler", "cloudControllerManager"
@@ -57,6 +59,13 @@ class EksControlPlaneSettings(AwsSettings):
         tuple[LogType, ...],
         Meta(min_length=1, description="Logs to fetch; each has to be turned on for the cluster."),
     ] = LOG_TYPES  # type: ignore[assignment]
+    more_streams: Annotated[
+        dict[str, str],
+        Meta(
+            description="Further streams to fetch: how their names begin, by the component that writes them, e.g. "
+            "`{kube-proxy: kube-proxy-}`."
+        ),
+    ] = field(default_factory=dict)
     poll_interval_s: Annotated[
         float, Meta(ge=1, le=3600, description="Seconds between two looks for new events.")
     ] = 30
@@ -69,9 +78,18 @@ class EksControlPlaneSettings(AwsSettings):
         Meta(
             ge=60,
             le=6 * 3600,
-            description="How late an event may arrive: so far back is looked again, every third of this time.",
+            description="How late events usually are: so far back is looked again, every third of this time.",
         ),
     ] = 900
+    late_s: Annotated[
+        float,
+        Meta(
+            ge=600,
+            le=7 * 86400,
+            description="How late an event may arrive at all: so often, while nothing else is to do, all that is older "
+            "than overlap_s is looked through once more for what came since.  At least twice overlap_s.",
+        ),
+    ] = 7200
     history_s: Annotated[
         float,
         Meta(
@@ -128,6 +146,11 @@ class EksControlPlaneSettings(AwsSettings):
         for index, key in enumerate(keys):
             if key in keys[:index]:
                 raise ValueError(f'clusters: "{self.clusters[index].name}" is there twice')
+        if self.late_s < 2 * self.overlap_s:
+            raise ValueError(
+                f"late_s: got {self.late_s:g}, expected at least twice overlap_s: {2 * self.overlap_s:g}"
+            )
+        self._check_more_streams()
         if len(set(self.log_types)) != len(self.log_types):
             raise ValueError("log_types: names a type twice")
         if not _LEASE.fullmatch(self.lease_name):
@@ -135,12 +158,27 @@ class EksControlPlaneSettings(AwsSettings):
                 f'lease_name: got "{self.lease_name}", expected a name of a-z, 0-9 and -'
             )
 
+    def _check_more_streams(self) -> None:
+        known = list(STREAM_PREFIXES.values())
+        for name, prefix in self.more_streams.items():
+            if not _COMPONENT.fullmatch(name) or not _PREFIX.fullmatch(prefix):
+                raise ValueError(
+                    f'more_streams: got "{name}": "{prefix}", expected a component of a-z, 0-9 and -, and how its '
+                    "streams begin"
+                )
+            twin = next((p for p in known if p.startswith(prefix) or prefix.startswith(p)), None)
+            if twin is not None:
+                raise ValueError(
+                    f'more_streams: {name}: "{prefix}" and "{twin}" begin alike: events would come twice'
+                )
+            known.append(prefix)
+
     @property
     def components_by_path(self) -> ComponentPaths:
         """
         Whose a file is that is called like a Log of the spool.
         """
-        return ComponentPaths((f"*/{name}.log", name) for name in COMPONENTS)
+        return ComponentPaths((f"*/{name}.log", name) for name in (*COMPONENTS, *self.more_streams))
 
     def queries(self, cluster: str) -> list[Query]:
         """
@@ -155,5 +193,6 @@ class EksControlPlaneSettings(AwsSettings):
                 item.region or self.region,
                 item.group or f"/aws/eks/{item.name}/cluster",
                 self.log_types,
+                self.more_streams,
             )
         ]

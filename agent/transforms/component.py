@@ -70,7 +70,7 @@ _PATTERNS: dict[Kind, str] = {
 }
 #: Where an event of a component begins that writes some over several lines: klog, its JSON, what the runtime
 #: of Go says at the end, what a flag says at the beginning.  Whatever else there is goes on with the event before.
-_START = (
+EVENT_START = (
     r'^(?:[IWEF][0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6} |\{"|panic: |fatal error: |Flag --|'
     r"(?:raft ?)?[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[T ]|\[WARNING\] )"
 )
@@ -81,7 +81,7 @@ def joins(container: str) -> Regex | None:
     """
     Return what begins an event of *container*; None where every line is one.
     """
-    return regex.compile_pattern(_START) if kind_of(container) in _JOINED else None
+    return regex.compile_pattern(EVENT_START) if kind_of(container) in _JOINED else None
 
 
 def extract(work: Work) -> int:

@@ -122,12 +122,12 @@ def test_logs_actions() -> None:
 
 def test_actions_of_the_puller() -> None:
     """
-    One operation, on the group that EKS writes to.
+    Two operations, on the group that EKS writes to.
     """
-    from agent.runtime.eks_requests import OPERATION
+    from agent.runtime.eks_requests import DESCRIBE, FILTER
     from agent.sources.eks_settings import ClusterSettings, EksControlPlaneSettings
 
-    assert actions("eks-control-plane.json") == {f"logs:{OPERATION}"}
+    assert actions("eks-control-plane.json") == {f"logs:{FILTER}", f"logs:{DESCRIBE}"}
     settings = EksControlPlaneSettings(clusters=(ClusterSettings(name="CLUSTER_NAME"),))
     (group,) = {query.group for query in settings.queries("")}
     (statement,) = statements("eks-control-plane.json")

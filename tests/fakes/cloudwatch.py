@@ -277,6 +277,7 @@ class FakeCloudWatch:
             "PutRetentionPolicy": self._put_retention_policy,
             "DescribeLogGroups": self._describe_log_groups,
             "FilterLogEvents": self.filter.answer,
+            "DescribeLogStreams": self.filter.describe,
         }
         if operation not in operations:
             raise RefusalError("UnknownOperationException", operation)

@@ -3,7 +3,8 @@ FilterLogEvents as AWS does it, at its meanest: what moto leaves out (facts: pul
 
 Events have an id, a time and a moment at which they arrive; before it nobody sees them.  Pages are in the order of
 (time, arrival, id) from where the token stands, so an event that arrives behind a token's place is missed by that
-query.  A page has at most 1 MB and 10,000 events, can be short, and can be empty with a token.
+query.  A page has at most 1 MB and 10,000 events, can be short, and can be empty with a token.  DescribeLogStreams
+has the streams of the same groups.
 
 | knob | effect |
 |---|---|
@@ -11,6 +12,7 @@ query.  A page has at most 1 MB and 10,000 events, can be short, and can be empt
 | `empty_pages` | pages without an event before every page with some |
 | `tps` | requests a second for the account, as a bucket of one second's worth |
 | `missing`, `denied` | groups that do not exist, or may not be read |
+| `describe_denied` | DescribeLogStreams is not allowed |
 | `expire_tokens()` | every token that was given is too old; each is after 24 h |
 """
 
@@ -51,6 +53,7 @@ class FilterEvents:
         self.throttled = 0
         self.missing: set[str] = set()
         self.denied: set[str] = set()
+        self.describe_denied = False
         self._bucket = (0.0, 0.0)
         self._events: dict[str, list[Stored]] = {}
         self._tokens: dict[str, tuple[float, dict[str, Any], list[Any]]] = {}
@@ -69,6 +72,32 @@ class FilterEvents:
         )
         bisect.insort(self._events.setdefault(group, []), item)
         return event_id
+
+    def describe(self, body: dict[str, Any]) -> dict[str, Any]:
+        """
+        Answer a request for the streams of a group, of which the last event is known within the hour.
+        """
+        group = check_group_name(body.get("logGroupName"))
+        if self.describe_denied or group in self.denied:
+            raise RefusalError("AccessDeniedException", "not authorized: logs:DescribeLogStreams")
+        if group in self.missing or group not in self._events:
+            raise RefusalError(
+                "ResourceNotFoundException", "The specified log group does not exist."
+            )
+        if body.keys() - {"logGroupName", "orderBy", "descending", "limit", "nextToken"}:
+            raise invalid("unknown parameters, or a prefix in the order of LastEventTime")
+        now_ms = int(self._server.now() * 1000)
+        last: dict[str, int] = {}
+        for item in self._events[group]:
+            if item.arrival_ms <= now_ms:
+                last[item.stream] = item.time_ms
+        order = sorted(last.items(), key=lambda pair: -pair[1])
+        return {
+            "logStreams": [
+                {"logStreamName": name, "creationTime": 0, "lastEventTimestamp": time_ms}
+                for name, time_ms in order[: body.get("limit", 50)]
+            ]
+        }
 
     def expire_tokens(self) -> None:
         self._tokens.clear()

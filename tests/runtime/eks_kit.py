@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 
 START_S = 1_900_000_000.0
 GROUP = "/aws/eks/c1/cluster"
+HEAD = "I1128 10:15:00.123456      11 a.go:1] "
+STREAMS = {
+    "api": "kube-apiserver-0123456789abcdef0123456789abcdef",
+    "audit": "kube-apiserver-audit-0123456789abcdef0123456789abcdef",
+    "authenticator": "authenticator-0123456789abcdef0123456789abcdef",
+    "controllerManager": "kube-controller-manager-0123456789abcdef0123456789abcdef",
+    "scheduler": "kube-scheduler-0123456789abcdef0123456789abcdef",
+}
 
 
 class FastClock:
@@ -90,6 +98,8 @@ class Service:
         self.clock = clock
         self.filter = FilterEvents(cast("Any", self))
         self.requests: list[tuple[float, dict[str, Any]]] = []
+        #: The Date of its answers is so far from the time.
+        self.date_s = 0.0
         self.before: Callable[[], None] = lambda: None
 
     def now(self) -> float:
@@ -101,18 +111,23 @@ class Service:
         self.region = settings.region
         return self
 
-    async def request(self, *_: object, body: bytes = b"", **_rest: object) -> Answered:
+    async def request(
+        self, *_: object, headers: Mapping[str, str], body: bytes = b"", **_rest: object
+    ) -> Answered:
         fields = json.loads(body)
-        self.requests.append((self.clock.seconds, fields))
+        answer_of = self.filter.describe
+        if headers["x-amz-target"].endswith(".FilterLogEvents"):
+            answer_of = self.filter.answer
+            self.requests.append((self.clock.seconds, fields))
         self.before()
         await asyncio.sleep(0)
-        headers = {"date": formatdate(self.now(), usegmt=True), "x-amzn-requestid": "r"}
+        date = {"date": formatdate(self.now() + self.date_s, usegmt=True), "x-amzn-requestid": "r"}
         try:
-            answer, status = self.filter.answer(fields), 200
+            answer, status = answer_of(fields), 200
         except RefusalError as error:
             answer = {"__type": f"x#{error.code}", "message": error.message}
             status = error.status
-        return Answered(status, headers, orjson.dumps(answer))
+        return Answered(status, date, orjson.dumps(answer))
 
 
 class Host:
@@ -181,15 +196,15 @@ class Node:
         if self.task is not None and self.task.done() and not self.task.cancelled():
             self.task.result()
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self, component: str = "") -> list[dict[str, Any]]:
         """
-        Return what is in the spool, in its order.
+        Return what is in the spool, in its order: of one component, or all.
         """
         directory = self.directory / "spool" / "eks"
         return [
             orjson.loads(line)
             for path in sorted(directory.iterdir())
-            if batch_file(path.name) is not None
+            if (file := batch_file(path.name)) is not None and component in ("", file.component)
             for line in path.read_bytes().splitlines()
         ]
 
@@ -199,3 +214,29 @@ class Node:
 
 class _NoFiles:
     logs: Mapping[str, Any] = {}
+
+
+def service() -> Service:
+    return Service(FastClock())
+
+
+def add(
+    made: Service,
+    kind: str,
+    at_s: float,
+    *,
+    late_s: float = 0,
+    group: str = GROUP,
+    text: str = "",
+) -> str:
+    """
+    Let an event happen *at_s* after the clock's zero, and arrive *late_s* later.
+    """
+    time_ms = int((START_S + at_s) * 1000)
+    return made.filter.add(
+        group,
+        STREAMS.get(kind, kind),
+        text or f"{HEAD}{kind} at {at_s}",
+        time_ms=time_ms,
+        arrival_ms=time_ms + int(late_s * 1000),
+    )

@@ -13,38 +13,12 @@ from agent.core import counters as metric
 from agent.core import pull
 from agent.core.pull import LOG_TYPES, queries_of, type_of
 from agent.sources.eks_settings import ClusterSettings
-from tests.runtime.eks_kit import GROUP, START_S, FastClock, Node, Service
+from tests.runtime.eks_kit import GROUP, HEAD, STREAMS, Node, add, service
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.runtime.producers import Pace
-
-STREAMS = {
-    "api": "kube-apiserver-0123456789abcdef0123456789abcdef",
-    "audit": "kube-apiserver-audit-0123456789abcdef0123456789abcdef",
-    "authenticator": "authenticator-0123456789abcdef0123456789abcdef",
-    "controllerManager": "kube-controller-manager-0123456789abcdef0123456789abcdef",
-    "scheduler": "kube-scheduler-0123456789abcdef0123456789abcdef",
-}
-
-
-def service() -> Service:
-    return Service(FastClock())
-
-
-def add(made: Service, kind: str, at_s: float, *, late_s: float = 0, group: str = GROUP) -> str:
-    """
-    Let an event happen *at_s* after the clock's zero, and arrive *late_s* later.
-    """
-    time_ms = int((START_S + at_s) * 1000)
-    return made.filter.add(
-        group,
-        STREAMS.get(kind, kind),
-        f"{kind} at {at_s}",
-        time_ms=time_ms,
-        arrival_ms=time_ms + int(late_s * 1000),
-    )
 
 
 def test_types_and_prefixes() -> None:
@@ -52,14 +26,14 @@ def test_types_and_prefixes() -> None:
     Audit is told from api, and both are one query.
     """
     assert [type_of(stream) for stream in STREAMS.values()] == list(STREAMS)
-    assert [query.prefix for query in queries_of("c", "", GROUP, LOG_TYPES)] == [
+    assert [query.prefix for query in queries_of("c", "", GROUP, LOG_TYPES, {})] == [
         "kube-apiserver-",
         "authenticator-",
         "kube-controller-manager-",
         "kube-scheduler-",
     ]
     assert type_of("something-new-1") == ""
-    (audit,) = queries_of("c", "", GROUP, ["audit"])
+    (audit,) = queries_of("c", "", GROUP, ["audit"], {})
     assert audit.prefix == "kube-apiserver-audit-"
 
 
@@ -77,7 +51,7 @@ async def test_every_event_with_its_type_time_and_stream(tmp_path: Path) -> None
     assert {found[key]["attrs"]["log_type"] for key in found} == set(node.settings.log_types)
     for key, item in found.items():
         kind = expected[key]
-        assert item["log"] == f"{kind} at {900 + list(STREAMS).index(kind)}\n"
+        assert item["log"] == f"{HEAD}{kind} at {900 + list(STREAMS).index(kind)}\n"
         assert item["attrs"]["log_stream"] == STREAMS[kind]
         assert item["attrs"]["cluster"] == "c1"
     assert node.counters.get(metric.PULLED_EVENTS, "eks", "c1", "api") == 1
@@ -126,7 +100,7 @@ async def test_hours_away(tmp_path: Path) -> None:
     """
     made = service()
     expected = [add(made, "audit", 900 + 60 * n) for n in range(600)]
-    node = Node(tmp_path, made)
+    node = Node(tmp_path, made, late_s=86400)
     await node.start()
     await node.run(60)
     await node.kill()
