@@ -34,6 +34,7 @@ MODULES = (
     "_fastparse",
     "_fastrecord",
     "_fastencode",
+    "_faststage",
     # Transforms: a kernel is a module of its own.
     "_fastfields",
     "_fastobject",

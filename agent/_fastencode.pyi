@@ -1,5 +1,5 @@
 """
-Columns to wire bytes (CloudWatch JSON) and to column buffers (staging).
+Columns to wire bytes (CloudWatch JSON).
 """
 
 from collections.abc import Sequence
@@ -73,17 +73,3 @@ class Body:
         """
     def __len__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
-
-class Staged(NamedTuple):
-    """
-    Column buffers of rows, ready for staging: valid UTF-8, contiguous, little-endian.
-    """
-
-    rows: int
-    time_ns: bytes  # int64
-    offset: bytes  # int64
-    flags: bytes  # uint16
-    message_ends: bytes  # int32: message i is messages[ends[i-1]:ends[i]]
-    messages: bytes
-
-def staging_buffers(columns: Columns) -> Staged: ...

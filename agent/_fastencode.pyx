@@ -1,5 +1,5 @@
 """
-Columns to wire bytes and to column buffers.  `_reference.py` is the specification, `_fastencode.pyi`
+Columns to wire bytes.  `_reference.py` is the specification, `_fastencode.pyi`
 the contract.
 
 `Body.rows_write` is the loop.  An event is written speculatively behind what is there, and taken back
@@ -17,13 +17,13 @@ from typing import NamedTuple
 cimport cython
 
 from agent._fastjson cimport (
-    ESCAPE_NONE, ESCAPE_ONCE, ESCAPE_TWICE, ESCAPED_BYTES_MAX, SIMD_PADDING, escape_measure, escape_write,
+    ESCAPE_ONCE, ESCAPE_TWICE, ESCAPED_BYTES_MAX, SIMD_PADDING, escape_measure, escape_write,
 )
 from agent._fastline cimport integer_write, time_write
 from agent._fastparse cimport FLAG_TRUNCATED, Columns, Rows
 from agent._fastrecord cimport (
-    MARK, NOTHING, OTEL_BODY, RECORD_END, RECORD_PROCESSED, RECORD_TIME, TEXT_BEGIN, TEXT_END, Literal,
-    literal_write, metric_is, object_start, otel_attributes, otel_time, record_stream,
+    MARK, NOTHING, RECORD_END, RECORD_PROCESSED, RECORD_TIME, TEXT_BEGIN, TEXT_END, Literal,
+    literal_write, metric_is, object_start, otel_attributes, otel_body, otel_time, record_stream,
 )
 from agent._fastsort cimport Ref, refs_sort
 
@@ -41,7 +41,7 @@ cdef enum:
     # Above this, the room for a message is measured first instead of assuming the worst.
     MEASURE_BYTES = 16_384
     # `{"timestamp":…,"message":"` and `"}`, and the fixed text of a record.
-    FRAME_BYTES = 256
+    FRAME_BYTES = 384
     BODY_END_BYTES = 2
 
 
@@ -61,19 +61,6 @@ class Encoded(NamedTuple):
     part_rows: list
     event_parts: bytes
     event_offsets: bytes
-
-
-class Staged(NamedTuple):
-    """
-    Column buffers of rows, ready for staging.
-    """
-
-    rows: int
-    time_ns: bytes
-    offset: bytes
-    flags: bytes
-    message_ends: bytes
-    messages: bytes
 
 
 # One part of a call: the columns' pointers, and its resource.
@@ -596,6 +583,7 @@ cdef class Body:
         cdef Py_ssize_t length = table.message_len[row]
         cdef int flags = table.flags[row]
         cdef const Literal* attributes = otel_attributes(flags)
+        cdef const Literal* body = otel_body(flags)
         cdef int64_t written = length * ESCAPED_BYTES_MAX
         cdef int64_t decoded, before, fixed
         cdef Py_ssize_t object_begin = -1
@@ -610,8 +598,8 @@ cdef class Body:
         target = self.event_begin(time_ms)
         mark = target = literal_write(target, otel_time(flags))
         target = integer_write(target, table.time_ns[row])
-        decoded = otel_time(flags).decoded + (target - mark) + OTEL_BODY.decoded
-        mark = target = literal_write(target, &OTEL_BODY)
+        decoded = otel_time(flags).decoded + (target - mark) + body.decoded
+        mark = target = literal_write(target, body)
         before = decoded
         if not flags & FLAG_TRUNCATED:
             object_begin = object_start(text, length, &object_stop)
@@ -652,42 +640,3 @@ cdef class Body:
         return escape_measure(
             text, length, ESCAPE_ONCE, self.limits.event_bytes, &written
         ) == length
-
-
-def staging_buffers(Columns columns) -> Staged:
-    cdef const Rows* table = &columns.table
-    cdef Py_ssize_t rows = table.count
-    cdef Py_ssize_t row
-    cdef Py_ssize_t capacity = columns.message_bytes + columns.message_bytes // 16 + SIMD_PADDING
-    cdef Py_ssize_t needed
-    cdef uint8_t* memory = <uint8_t*>PyMem_RawMalloc(capacity)
-    cdef uint8_t* larger
-    cdef int64_t used = 0
-    cdef bytes ends = PyBytes_FromStringAndSize(NULL, rows * 4)
-    cdef int32_t* end = <int32_t*>PyBytes_AS_STRING(ends)
-    if memory == NULL:
-        raise MemoryError
-    try:
-        for row in range(rows):
-            needed = used + table.message_len[row] * 3 + SIMD_PADDING
-            if needed > capacity:
-                capacity = needed + needed // 2
-                larger = <uint8_t*>PyMem_RawRealloc(memory, capacity)
-                if larger == NULL:
-                    raise MemoryError
-                memory = larger
-            escape_write(
-                memory + used, columns.bytes + table.message_start[row], table.message_len[row],
-                ESCAPE_NONE, &used,
-            )
-            end[row] = <int32_t>used
-        return Staged(
-            rows,
-            PyBytes_FromStringAndSize(<char*>table.time_ns, rows * 8),
-            PyBytes_FromStringAndSize(<char*>table.offset, rows * 8),
-            PyBytes_FromStringAndSize(<char*>table.flags, rows * 2),
-            ends,
-            PyBytes_FromStringAndSize(<char*>memory, used),
-        )
-    finally:
-        PyMem_RawFree(memory)

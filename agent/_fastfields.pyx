@@ -6,14 +6,14 @@ specification, `_fastfields.pyi` the contract.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
 from libc.math cimport isfinite
-from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint16_t, uint64_t
 from libc.stdlib cimport strtod
 from libc.string cimport memcmp, memcpy, memmove, memset
 
 cimport cython
 
 from agent._fastline cimport Minute, minute_reset, time_read
-from agent._fastparse cimport FLAG_READ_TIME, Columns, Rows
+from agent._fastparse cimport FLAG_READ_TIME, FLAG_SEVERITY_SHIFT, Columns, Rows
 
 cpdef enum:
     SCALE_PINO = 0
@@ -124,6 +124,18 @@ def severities(Columns columns):
     if fields is None:
         return b""
     return (<char*>fields.severity)[: fields.rows]
+
+
+def flag_severities(Columns columns):
+    """
+    Write the severity numbers into the flags of the rows.
+    """
+    cdef Fields fields = columns.fields
+    cdef Py_ssize_t row
+    if fields is None:
+        return
+    for row in range(fields.rows):
+        columns.table.flags[row] |= <uint16_t>(fields.severity[row] << FLAG_SEVERITY_SHIFT)
 
 
 def parsed(Columns columns):

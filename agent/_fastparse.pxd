@@ -17,6 +17,8 @@ cpdef enum:
     FLAG_INVALID = 0x20
     FLAG_EARLIER = 0x40
     FLAG_READ_TIME = 0x80
+    FLAG_SEVERITY_SHIFT = 9
+    FLAG_SEVERITY_MASK = 0x3E00
 
 cdef enum:
     STREAMS = 3

@@ -24,6 +24,9 @@ FLAG_UNTERMINATED: Final = 0x10  # Its F (or its newline) never came.
 FLAG_INVALID: Final = 0x20  # Not a line of the file's format: kept whole, with the read time.
 FLAG_EARLIER: Final = 0x40  # Began in an earlier generation: see Columns.earlier_generation.
 FLAG_READ_TIME: Final = 0x80  # time_ns is the time of reading; time_len is 0.
+#: The severity number in five bits, where the sink's records have one; 0 where it is not known.
+FLAG_SEVERITY_SHIFT: Final = 9
+FLAG_SEVERITY_MASK: Final = 0x3E00
 
 @final
 class Chunk:

@@ -30,7 +30,8 @@ cdef const Literal* record_stream(int flags) noexcept nogil
 
 # A record of OpenTelemetry.  With FLAG_READ_TIME nobody knows when it happened, only when it was seen.
 cdef const Literal* otel_time(int flags) noexcept nogil
-cdef Literal OTEL_BODY
+# From the time's end to the body: the severity, as far as the flags know it.
+cdef const Literal* otel_body(int flags) noexcept nogil
 cdef Literal TEXT_BEGIN
 # `log.iostream` and `logtag`, as far as the flags know them.
 cdef const Literal* otel_attributes(int flags) noexcept nogil

@@ -7,7 +7,7 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memcmp, strlen
 
 from agent._fastjson cimport json_space, json_string_end, json_value_end
-from agent._fastparse cimport FLAG_PARTIAL, FLAG_READ_TIME, FLAG_STREAM_MASK
+from agent._fastparse cimport FLAG_PARTIAL, FLAG_READ_TIME, FLAG_SEVERITY_MASK, FLAG_SEVERITY_SHIFT, FLAG_STREAM_MASK
 
 cdef extern from "string.h" nogil:
     void* memmem(const void* text, size_t length, const void* needle, size_t needle_len)
@@ -16,6 +16,7 @@ cdef enum:
     STREAM_STDOUT = 1
     STREAM_STDERR = 2
     METRICS_KEY_BYTES = 19  # with its quotes
+    SEVERITIES = 24  # of OpenTelemetry
 
 
 cdef Literal literal(const char* text) noexcept nogil:
@@ -45,7 +46,16 @@ RECORD_STREAM[0][1] = literal(b'\\",\\"stream\\":\\"stdout\\",\\"_p\\":\\"P\\",\
 RECORD_STREAM[1][0] = literal(b'\\",\\"stream\\":\\"stderr\\",\\"_p\\":\\"F\\",\\"log\\":\\"')
 RECORD_STREAM[1][1] = literal(b'\\",\\"stream\\":\\"stderr\\",\\"_p\\":\\"P\\",\\"log\\":\\"')
 
-OTEL_BODY = literal(b'\\",\\"body\\":')
+# By severity number; 0 is not known.  The text stands in a list that lives as long as the module.
+cdef list OTEL_SEVERITIES = [b'\\",\\"body\\":'] + [
+    b'\\",\\"severityNumber\\":%d,\\"severityText\\":\\"%b%b\\",\\"body\\":'
+    % (name * 4 + step + 1, (b"TRACE", b"DEBUG", b"INFO", b"WARN", b"ERROR", b"FATAL")[name], b"%d" % (step + 1) if step else b"")
+    for name in range(6)
+    for step in range(4)
+]
+cdef Literal[25] OTEL_BODY
+for _number, _text in enumerate(OTEL_SEVERITIES):
+    OTEL_BODY[_number] = literal(_text)
 cdef Literal[2] OTEL_TIME
 OTEL_TIME[0] = literal(b'{\\"timeUnixNano\\":\\"')
 OTEL_TIME[1] = literal(b'{\\"observedTimeUnixNano\\":\\"')
@@ -69,6 +79,11 @@ cdef const Literal* record_stream(int flags) noexcept nogil:
 
 cdef const Literal* otel_time(int flags) noexcept nogil:
     return &OTEL_TIME[(flags & FLAG_READ_TIME) != 0]
+
+
+cdef const Literal* otel_body(int flags) noexcept nogil:
+    cdef int severity = (flags & FLAG_SEVERITY_MASK) >> FLAG_SEVERITY_SHIFT
+    return &OTEL_BODY[severity if severity <= SEVERITIES else 0]
 
 
 cdef const Literal* otel_attributes(int flags) noexcept nogil:

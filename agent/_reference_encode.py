@@ -14,7 +14,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from agent._fastencode import Encoded, Staged
+from agent._fastencode import Encoded
+from agent._faststage import Staged
 from agent._reference_records import decode, escape, messages_of, rows_of
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class Body:
 
 def staging_buffers(columns: Columns) -> Staged:
     """
-    Return what `_fastencode.staging_buffers` returns.
+    Return what `_faststage.staging_buffers` returns.
     """
     rows = list(rows_of(columns))
     messages = [decode(row.message).encode() for row in rows]

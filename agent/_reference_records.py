@@ -28,17 +28,19 @@ MESSAGE_CONTAINER_INSIGHTS: Fluent Bit's record `{"time","stream","_p","log"[,"l
 A record that is longer than event_bytes_max goes without `log_processed`; if it still is, `log` is cut between
 characters; if even an empty `log` is too much, it goes without the resource.
 
-MESSAGE_OTEL: a record of the OpenTelemetry log data model, `{"timeUnixNano","body"[,"attributes"]<resource>}`:
+MESSAGE_OTEL: a record of the OpenTelemetry log data model,
+`{"timeUnixNano"[,"severityNumber","severityText"],"body"[,"attributes"]<resource>}`:
 
 | key | value |
 |---|---|
 | `timeUnixNano` | time_ns in a string, as JSON's numbers lose digits: when it happened |
 | `observedTimeUnixNano` | instead of it, with FLAG_READ_TIME: nobody knows when it happened, this is when it was read |
+| `severityNumber`, `severityText` | 1 to 24 and its name (`INFO`, `INFO2`, …), where the flags have one |
 | `body` | the object, as written, if the text is one (as for `log_processed`); else a string: as `log` |
 | `attributes` | `log.iostream` of stdout and stderr; `logtag`: `P` with FLAG_PARTIAL; left out if empty |
 | resource | as given: `,"resource":{"attributes":{…}}` or nothing |
 
-Severity, trace and scope are left out: nothing is parsed out of a line.  A record that is longer than
+Trace and scope are left out.  A record that is longer than
 event_bytes_max has its body as a string; if it still is, that is cut between characters; if even an empty one is
 too much, it goes without the resource.
 
@@ -57,6 +59,8 @@ from agent._fastencode import MESSAGE_BARE, MESSAGE_OTEL
 from agent._fastparse import (
     FLAG_PARTIAL,
     FLAG_READ_TIME,
+    FLAG_SEVERITY_MASK,
+    FLAG_SEVERITY_SHIFT,
     FLAG_STREAM_MASK,
     FLAG_TRUNCATED,
     Columns,
@@ -68,6 +72,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MARK = " [truncated]"
+SEVERITIES = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 
 _ESCAPE_PATTERN = re.compile(r'["\\\x00-\x1f]')
 _ESCAPES = {
@@ -221,12 +226,24 @@ def bare_parts(row: Row, start_byte: int, event_bytes_max: int) -> Iterator[tupl
             return
 
 
+def severity_of(number: int) -> str:
+    """
+    Return the members for a severity *number*, each with a comma behind it; none where it is not known.
+    """
+    if not 1 <= number <= len(SEVERITIES) * 4:
+        return ""
+    name, step = divmod(number - 1, 4)
+    text = SEVERITIES[name] + (str(step + 1) if step else "")
+    return f'"severityNumber":{number},"severityText":"{text}",'
+
+
 def otel_record(row: Row, resource: str, event_bytes_max: int) -> tuple[str, bool]:
     """
     Return the record of a row in OpenTelemetry's data model, and whether its text was cut to fit.
     """
     key = "observedTimeUnixNano" if row.flags & FLAG_READ_TIME else "timeUnixNano"
-    head = f'{{"{key}":"{row.time_ns}","body":'
+    severity = severity_of((row.flags & FLAG_SEVERITY_MASK) >> FLAG_SEVERITY_SHIFT)
+    head = f'{{"{key}":"{row.time_ns}",{severity}"body":'
     stream = {STREAM_STDOUT: "stdout", STREAM_STDERR: "stderr"}.get(row.flags & FLAG_STREAM_MASK)
     attributes = [f'"log.iostream":"{stream}"'] if stream else []
     attributes += ['"logtag":"P"'] if row.flags & FLAG_PARTIAL else []

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from isal import igzip
 
-from agent import _fastencode, _fastparse
+from agent import _fastencode, _fastparse, _faststage
 from agent._fastparse import FORMAT_CRI, FORMAT_DOCKER, FORMAT_RAW
 
 if TYPE_CHECKING:
@@ -232,5 +232,5 @@ def test_staging(benchmark: Any) -> None:
     Columns to staging buffers.
     """
     columns = parse(chunk_text(FORMAT_CRI, access), FORMAT_CRI)
-    benchmark(_fastencode.staging_buffers, columns)
+    benchmark(_faststage.staging_buffers, columns)
     say(benchmark, columns.rows)

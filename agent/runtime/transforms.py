@@ -35,6 +35,7 @@ def begin_transforms(
         counters=counters,
         sink_columns=columns,
         sink_uses_level=route.type == "parquet",
+        sink_flags_level=getattr(route.sink, "flags_level", False),
         name_fields=getattr(route.sink, "name_fields", ()),
         name_values_max=getattr(route.sink, "name_values_max", 1),
         tell=tell,

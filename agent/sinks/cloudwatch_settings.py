@@ -111,6 +111,13 @@ class CloudWatchSettings(AwsSettings):
         """
         return fields_of(self.group, self.stream)
 
+    @property
+    def flags_level(self) -> bool:
+        """
+        Whether records have the level of a row, which its flags hold then.
+        """
+        return self.format == "otel"
+
     def __post_init__(self) -> None:
         """
         Check what types cannot say.  Raises ValueError.

@@ -71,7 +71,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import msgspec
 from isal import isal_zlib
 
-from agent._fastencode import staging_buffers
+from agent._faststage import staging_buffers
 from agent.core.cursor import STREAM_COUNT
 from agent.core.errors import PoisonError
 from agent.sinks.staging_places import StagedPlace, places_of
@@ -79,7 +79,7 @@ from agent.sinks.staging_places import StagedPlace, places_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent._fastencode import Staged
+    from agent._faststage import Staged
     from agent.core.batch import Segment
 
 MAGIC = b"TRSTAGE"

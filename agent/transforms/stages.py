@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent import _fastcolumns
 from agent._fastcolumns import typed_column
-from agent._fastfields import Wanted, severities
+from agent._fastfields import Wanted, flag_severities, severities
 from agent.core import counters as metric
 from agent.core.cursor import StreamCursor
 from agent.core.transform import Applied, NamedRows, TypedRows
@@ -61,6 +61,7 @@ class Stages:
         counters: Counters,
         sink_columns: Sequence[SinkColumn] = (),
         sink_uses_level: bool = False,
+        sink_flags_level: bool = False,
         name_fields: Sequence[str] = (),
         name_values_max: int = 1,
         tell: Callable[..., None] = lambda *_, **__: None,
@@ -75,7 +76,10 @@ class Stages:
         self.stages: tuple[Stage, ...] = tuple(
             kind_of(item).stage(item) for item in settings if item is not self.multiline
         )
-        self.level_used = sink_uses_level or any(stage.uses_level for stage in self.stages)
+        #: The sink takes levels as a column; or finds them in the flags of rows.
+        self.sink_flags_level = sink_flags_level
+        sink_takes_level = sink_uses_level or sink_flags_level
+        self.level_used = sink_takes_level or any(stage.uses_level for stage in self.stages)
         self.sink_columns = tuple(sink_columns)
         self.sink_uses_level = sink_uses_level
         names = [item.field for item in sink_columns] + list(name_fields)
@@ -149,6 +153,8 @@ class StagesInLog:
                 break
             stage.apply(work)
         tallies = tuple(work.tallies)
+        if route.sink_flags_level:
+            flag_severities(work.columns)
         if route.namer is None or not work.columns.rows:
             return Applied(work.columns, tallies, self._typed(work.columns))
         found, self._brought = route.namer.of(work, self._brought, fields=route.sink_uses_level)

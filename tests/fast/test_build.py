@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import _fastencode, _fastjson  # type: ignore[attr-defined]
+from agent import _fastencode, _fastjson, _faststage  # type: ignore[attr-defined]
 from tests.fast.test_encode import columns
 
 AGENT = Path(_fastencode.__file__).parent
@@ -73,7 +73,7 @@ def test_instruction_sets_write_the_same(length):
     try:
         for level in (0, 1):
             _fastjson._simd_level(level)
-            staged.append(_fastencode.staging_buffers(columns(texts)))
+            staged.append(_faststage.staging_buffers(columns(texts)))
             body = _fastencode.Body()
             parts = [columns(texts)]
             body.encode(

@@ -11,9 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import _fastencode, _reference_encode
+from agent import _fastencode, _faststage, _reference_encode
 from agent._fastencode import MESSAGE_BARE, MESSAGE_CONTAINER_INSIGHTS, MESSAGE_OTEL
-from agent._fastparse import FLAG_PARTIAL, FLAG_READ_TIME, FLAG_TRUNCATED, Columns
+from agent._fastparse import (
+    FLAG_PARTIAL,
+    FLAG_READ_TIME,
+    FLAG_SEVERITY_SHIFT,
+    FLAG_TRUNCATED,
+    Columns,
+)
 
 HEAD = b'{"logGroupName":"g","logStreamName":"s","logEvents":['
 RESOURCE = ',"kubernetes":{"pod_name":"a\\"b","host":"grüße"}'.encode()
@@ -108,6 +114,10 @@ _METRICS = st.sampled_from(
 )
 _FLAGS = st.sampled_from(
     [0, 1, 2, 3, 1 | FLAG_PARTIAL, 2 | FLAG_TRUNCATED, FLAG_READ_TIME, FLAG_PARTIAL]
+).flatmap(
+    lambda flags: st.sampled_from([0, 0, 1, 10, 24, 25, 31]).map(
+        lambda severity: flags | severity << FLAG_SEVERITY_SHIFT
+    )
 )
 _TIMES = st.one_of(
     st.integers(0, 2**63 - 1),
@@ -189,7 +199,7 @@ def test_both_stage_the_same(table):
     """
     Staged buffers are those of the reference, and valid UTF-8.
     """
-    staged = _fastencode.staging_buffers(table)
+    staged = _faststage.staging_buffers(table)
     assert staged == _reference_encode.staging_buffers(table)
     staged.messages.decode()
 

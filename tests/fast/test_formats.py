@@ -9,7 +9,7 @@ import json
 import pytest
 
 from agent._fastencode import MESSAGE_BARE, MESSAGE_CONTAINER_INSIGHTS, MESSAGE_OTEL
-from agent._fastparse import FLAG_PARTIAL, FLAG_READ_TIME, FLAG_TRUNCATED
+from agent._fastparse import FLAG_PARTIAL, FLAG_READ_TIME, FLAG_SEVERITY_SHIFT, FLAG_TRUNCATED
 from tests.fast.test_encode import ENCODERS, RESOURCE, TIME_NS, messages_of
 
 OTEL_RESOURCE = b',"resource":{"attributes":{"k8s.pod.name":"web-0"}}'
@@ -79,6 +79,22 @@ def test_a_row_without_a_time_gets_one(encoder):
                 '"attributes":{"log.iostream":"stdout","logtag":"P"}'
             ),
         ),
+        (
+            b"x",
+            17 << FLAG_SEVERITY_SHIFT | FLAG_READ_TIME,
+            (
+                '{"observedTimeUnixNano":"1795374001500000000","severityNumber":17,'
+                '"severityText":"ERROR","body":"x"'
+            ),
+        ),
+        (
+            b"{}",
+            10 << FLAG_SEVERITY_SHIFT,
+            (
+                '{"timeUnixNano":"1795374001500000000","severityNumber":10,'
+                '"severityText":"INFO2","body":"{}"'
+            ),
+        ),
         (b"{}", 0, '{"timeUnixNano":"1795374001500000000","body":"{}"'),
         (b"x", FLAG_READ_TIME, '{"observedTimeUnixNano":"1795374001500000000","body":"x"'),
         (
@@ -87,7 +103,7 @@ def test_a_row_without_a_time_gets_one(encoder):
             ('{"timeUnixNano":"1795374001500000000","body":"{\\"a\\":1} [truncated]"'),
         ),
     ],
-    ids=["text", "object", "partial", "empty object", "no time", "truncated"],
+    ids=["text", "object", "partial", "error", "notice", "empty object", "no time", "truncated"],
 )
 def test_a_record_of_opentelemetry(encoder, line, flags, message):
     """
@@ -168,3 +184,22 @@ def test_a_truncated_line_of_metrics_is_wrapped(encoder):
         encoder, [METRIC], MESSAGE_OTEL, flags=1 | FLAG_TRUNCATED, metrics_bare=True
     )
     assert json.loads(message)["timeUnixNano"] == str(TIME_NS)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_severities_are_opentelemetrys(encoder):
+    """
+    All numbers that there are have a name, and no other has a member.
+    """
+    found = []
+    for number in range(32):
+        flags = number << FLAG_SEVERITY_SHIFT
+        (text,) = messages_of(encoder, [b"x"], MESSAGE_OTEL, flags=flags)
+        record = json.loads(text)
+        found.append((record.get("severityNumber"), record.get("severityText")))
+    names = [
+        f"{name}{step or ''}"
+        for name in ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
+        for step in (0, 2, 3, 4)
+    ]
+    assert found == [(None, None), *enumerate(names, 1), *[(None, None)] * 7]

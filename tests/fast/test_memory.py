@@ -10,7 +10,7 @@ import tracemalloc
 
 import pytest
 
-from agent import _fastencode, _fastparse
+from agent import _fastencode, _fastparse, _faststage
 from agent._fastparse import FORMAT_CRI, FORMAT_DOCKER, Chunk, Columns, Parser
 
 LINES = {
@@ -43,7 +43,7 @@ def whole_path(text, file_format):
             valid_from_ms=0,
             valid_until_ms=2**62,
         )
-    return columns.rows, _fastencode.staging_buffers(columns)
+    return columns.rows, _faststage.staging_buffers(columns)
 
 
 def objects_made(text, file_format):
@@ -135,7 +135,7 @@ def test_build_checks_its_rows():
     with pytest.raises(KeyError):
         Columns.build(b"", []).column("time")
     assert len(Columns().data) == len(Columns().column("flags")) == Columns().rows == 0
-    assert _fastencode.staging_buffers(Columns()).messages == b""
+    assert _faststage.staging_buffers(Columns()).messages == b""
 
 
 def test_the_compiled_ones_are_loaded():

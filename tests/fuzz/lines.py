@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import zlib
 
-from agent import _fastencode, _fastparse, _reference, _reference_encode
+from agent import _fastencode, _fastparse, _faststage, _reference, _reference_encode
 from agent._fastparse import FORMAT_CRI, FORMAT_DOCKER, FORMAT_RAW
 from tests.fast.support import parse_columns, read_log
 from tests.fuzz.registry import Fuzzer
@@ -119,7 +119,7 @@ def encode(data: bytes) -> None:
     columns = parse_columns(parser, data, final=True)
     if mark & 0x10 and columns.rows:
         columns.drop_streams(1 << (mark >> 5) % 3)
-    staged = _fastencode.staging_buffers(columns)
+    staged = _faststage.staging_buffers(columns)
     staged.messages.decode()
     assert len(staged.time_ns) == 8 * staged.rows == len(staged.offset)
     small = len(data) <= REFERENCE_BYTES_MAX and mark % 4 == 0

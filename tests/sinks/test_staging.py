@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from isal import isal_zlib
 
-from agent._fastencode import staging_buffers
 from agent._fastparse import FLAG_EARLIER, Columns
+from agent._faststage import staging_buffers
 from agent.core.batch import Resource, Segment
 from agent.core.budget import Budget
 from agent.core.cursor import cursor_at

@@ -5,6 +5,7 @@ Fields out of JSON, levels and times: the compiled kernels against the specifica
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -13,10 +14,14 @@ from hypothesis import strategies as st
 from agent import _fastfields, _reference_fields
 from agent._fastfields import Mask, Wanted, keep, severity_of, take_levels, take_times
 from agent._fastobject import extract_json
+from agent._fastparse import FLAG_SEVERITY_MASK, FLAG_SEVERITY_SHIFT, FLAG_STREAM_MASK
+from agent._fastrate import FLAG_SUMMARY
+from agent.config import parse as parse_config
 from agent.core import counters as metric
 from agent.core.counters import Counters
+from agent.runtime.transforms import begin_transforms
 from agent.transforms.stages import SinkColumn
-from tests.transforms.kit import applied, columns_of, messages, stages
+from tests.transforms.kit import RESOURCE, applied, columns_of, messages, stages
 
 NAMES = (b"a", b"b", b"a.b", b"a.b.c", b"log.level", b"x")
 keys = st.sampled_from(["a", "b", "c", "a.b", "a.b.c", "log.level", "level", "x", "ä", 'q"', "log"])
@@ -250,3 +255,31 @@ def test_limits() -> None:
         extract_json(columns, Wanted(NAMES))
     with pytest.raises(ValueError, match="a mask of 3 rows for 1"):
         keep(columns, Mask(3))
+
+
+@pytest.mark.parametrize(
+    ("sink", "numbers"),
+    [
+        ({"type": "cloudwatch", "region": "r", "format": "otel"}, [13, 13, 0, 13]),
+        ({"type": "cloudwatch", "region": "r"}, [0, 0, 0, 0]),
+        ({"type": "blackhole"}, [0, 0, 0, 0]),
+    ],
+)
+def test_levels_are_in_the_flags_for_records_of_opentelemetry(
+    sink: dict[str, str], numbers: list[int]
+) -> None:
+    """
+    Of parsed rows and of the summary of a limit; flags keep what they had, and other formats cost nothing.
+    """
+    transforms = [{"parse": "json"}, {"limit": "container", "lines_per_s_max": 1, "burst_lines": 3}]
+    text = json.dumps({"routes": [{"name": "r", "sink": sink, "transforms": transforms}]})
+    (route,) = parse_config(text, name="t", environ={}).routes
+    begin = begin_transforms(route, counters=Counters(), tell=lambda *_, **__: None)
+    assert begin is not None
+    lines = [b'{"level":"WARNING"}', b'{"severity":"warn"}', b"x", b"y", b"z"]
+    arguments: dict[str, Any] = {"resource": RESOURCE, "generation": 0, "now": 0.0, "release": True}
+    columns = begin().apply(columns_of(lines, flags=2), **arguments).columns
+    flags = list(columns.column("flags"))
+    assert [(item & FLAG_SEVERITY_MASK) >> FLAG_SEVERITY_SHIFT for item in flags] == numbers
+    assert [item & FLAG_STREAM_MASK for item in flags] == [2] * 4
+    assert flags[-1] & FLAG_SUMMARY
