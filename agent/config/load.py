@@ -12,7 +12,7 @@ from agent.config import registry
 from agent.config.convert import BAD, Converter, expectation, shown
 from agent.config.problems import ConfigError, Problem, child, nearest, wrong
 from agent.config.text import Scalar, read_tree
-from agent.config.transforms import fields_without_parse, read_transforms
+from agent.config.transforms import fields_without_parse, read_transforms, refuse_conflicts
 from agent.config.values import Config, Name, RouteConfig, RouteOptions, SourceConfig
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ class _Reader:
             return None
         assert isinstance(config, Config)
         self._name_clusters(config, sources)
+        refuse_conflicts(routes, sources, self.problems)
         return dataclasses.replace(
             config, node=config.node or os.uname().nodename, sources=sources, routes=routes
         )

@@ -9,6 +9,7 @@ The `transforms` of a route: a list of mappings, each with the name of exactly o
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from agent.config import registry
@@ -17,7 +18,10 @@ from agent.config.problems import Problem, child, nearest, wrong
 from agent.core.templates import fields_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agent.config.convert import Converter
+    from agent.config.values import RouteConfig, SourceConfig
 
 #: A person writes five.
 TRANSFORMS_MAX = 32
@@ -64,6 +68,39 @@ def fields_without_parse(
         if used := fields_of(getattr(sink, key, "")):
             text = f"uses {{fields.{used[0]}}}, which a parse finds: put one among the transforms of this route"
             converter.problems.append(Problem(child(path, key), text))
+
+
+def refuse_conflicts(
+    routes: Sequence[RouteConfig], sources: Sequence[SourceConfig], problems: list[Problem]
+) -> None:
+    """
+    Note transforms that do not agree with the source of their route, or with those of other routes.
+    """
+    timeouts = {
+        source.name: getattr(source.settings, "piece_timeout_s", math.inf) for source in sources
+    }
+    metrics: dict[str, tuple[object, str]] = {}
+    for number, route in enumerate(routes):
+        for index, item in enumerate(route.transforms):
+            path = f"routes[{number}].transforms[{index}]"
+            timeout_s = timeouts[route.source]
+            hold_s = getattr(item, "hold_max_s", 0.0)
+            if hold_s > timeout_s:
+                text = (
+                    f"is {hold_s:g}, longer than piece_timeout_s of source {route.source} ({timeout_s:g}), after which "
+                    "what is open is let go: lower it, or raise that"
+                )
+                problems.append(Problem(child(path, "hold_max_s"), text))
+            if name := getattr(item, "metric", ""):
+                # Prometheus refuses a whole scrape in which one name stands for two things.
+                family = name.removesuffix("_total")
+                shape, first = metrics.setdefault(family, (item.shape, path))
+                if shape != item.shape:
+                    text = (
+                        f'"{name}" has another type, label, bucket or help at {first}: '
+                        "make them alike, or rename one"
+                    )
+                    problems.append(Problem(child(path, "metric"), text))
 
 
 def _transform(tree: Any, path: str, converter: Converter) -> Any:

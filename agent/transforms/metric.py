@@ -38,10 +38,10 @@ class MetricSettings:
     metric: Annotated[
         str,
         Meta(
-            pattern=r"^(?!tailrace_)[a-zA-Z_][a-zA-Z0-9_]{0,99}$",
-            description="Its name; a counter has _total behind it.",
+            pattern=r"^(?!tailrace_|process_)[a-zA-Z_][a-zA-Z0-9_]{0,99}$",
+            description="Its name; a counter has _total behind it. Routes may share one, if it is the same in all.",
             extra={
-                "expected": "a name of letters, digits and _ that does not begin with tailrace_"
+                "expected": "a name of letters, digits and _ that does not begin with tailrace_ or process_"
             },
         ),
     ]
@@ -69,8 +69,19 @@ class MetricSettings:
         for label in self.labels:
             if label not in LABELS:
                 raise ValueError(f'labels: got "{label}", expected some of {", ".join(LABELS)}')
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"labels: got {', '.join(self.labels)}, expected each once")
         if list(self.buckets) != sorted(set(self.buckets)):
             raise ValueError("buckets: are not in ascending order")
+
+
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """
+        What has to be the same wherever the metric is made.
+        """
+        buckets = self.buckets if self.histogram_of else ()
+        return (bool(self.histogram_of), self.labels, buckets, self.help)
 
 
 class MetricStage:

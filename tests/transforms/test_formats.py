@@ -119,6 +119,22 @@ def fields_of(fmt: str, line: str, *names: str, **more: Any) -> tuple[list[bytes
             {"method": "GET", "response_code": "200"},
             0,
         ),
+        (
+            "envoy",
+            (
+                '{"start_time":"2026-11-22T19:00:01.123Z","method":"POST","path":"/v1/items?a=b","protocol":"HTTP/2",'
+                '"response_code":503,"response_flags":"UF,URX","duration":12,"upstream_host":"10.0.1.7:8080",'
+                '"authority":"api.acme.example","request_id":"a-1","x_forwarded_for":null}'
+            ),
+            {
+                "response_code": "503",
+                "response_flags": "UF,URX",
+                "upstream_host": "10.0.1.7:8080",
+                "authority": "api.acme.example",
+                "x_forwarded_for": None,
+            },
+            0,
+        ),
         ("syslog", SYSLOG, {"hostname": "host", "msg_id": "ID47", "message": "the message"}, 10),
         (
             "syslog",
@@ -301,3 +317,20 @@ def test_configuration(settings: dict[str, Any], problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config(json.dumps({"routes": [route]}), name="t", environ={})
     assert problem in str(caught.value)
+
+
+def test_an_access_log_of_envoy_in_both_formats() -> None:
+    """
+    Lines of the default format and of the JSON one in one file; the time of each is the event's.
+    """
+    json_line = '{"start_time":"2026-11-22T19:00:02.5Z","response_code":404}'
+    made = stages(
+        {"parse": "envoy", "time_field": "start_time"},
+        {"where": "fields.response_code >= 400"},
+    )
+    done = applied(made, columns_of([ENVOY.encode(), json_line.encode(), b"other"]))
+    assert messages(done) == [ENVOY.encode(), json_line.encode()]
+    times = done.column("time_ns")
+    assert times[1] == 1_795_374_002_500_000_000
+    assert ENVOY.startswith("[2026-11-22T19:00:0")
+    assert 0 < times[1] - times[0] < 10 * 10**9

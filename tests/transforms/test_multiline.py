@@ -279,3 +279,30 @@ def test_configuration(transforms: Any, problem: str) -> None:
 
 def test_the_format_is_cri() -> None:
     assert parsed(cri(["x"]), format=FORMAT_CRI).rows == 1
+
+
+@pytest.mark.parametrize(("timeout_s", "hold_s", "fits"), [(2, None, False), (2, 2, True), (1, 3, False)])
+def test_a_hold_that_is_longer_than_pieces_are_kept_is_refused(
+    timeout_s: float, hold_s: float | None, fits: bool
+) -> None:
+    """
+    What is open of a stream is let go after the source's piece_timeout_s: a group would not be held as long as asked.
+    """
+    hold = {} if hold_s is None else {"hold_max_s": hold_s}
+    tree = {
+        "sources": [{"paths": ["/x/*.log"], "piece_timeout_s": timeout_s}],
+        "routes": [
+            {
+                "name": "r",
+                "sink": {"type": "blackhole"},
+                "transforms": [{"multiline": "java"} | hold],
+            }
+        ],
+    }
+    if fits:
+        parse_config(json.dumps(tree), name="t", environ={})
+        return
+    with pytest.raises(ConfigError) as caught:
+        parse_config(json.dumps(tree), name="t", environ={})
+    assert "routes[0].transforms[0].hold_max_s: is" in str(caught.value)
+    assert f"longer than piece_timeout_s of source containers ({timeout_s})" in str(caught.value)

@@ -195,6 +195,8 @@ def test_metrics_count_what_a_checkpoint_has_passed() -> None:
         ({"limit": "pod", "lines_per_s_max": 1}, "expected one of container"),
         ({"limit": "container"}, "lines_per_s_max: is missing"),
         ({"metric": "tailrace_x"}, "does not begin with tailrace_"),
+        ({"metric": "process_cpu_seconds"}, "does not begin with tailrace_ or process_"),
+        ({"metric": "x", "labels": ["pod", "pod"]}, "labels: got pod, pod, expected each once"),
         ({"metric": "x", "labels": ["path"]}, 'got "path", expected some of cluster'),
         ({"metric": "x", "buckets": [2, 1]}, "not in ascending order"),
         ({"metric": "x", "when": "pod"}, "when: got the end"),
@@ -205,3 +207,41 @@ def test_configuration(settings: dict[str, Any], problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config(json.dumps({"routes": [route]}), name="t", environ={})
     assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ({}, {}, True),
+        ({"when": "true"}, {"when": "exists message"}, True),
+        ({"labels": ["pod"]}, {"labels": ["node"]}, False),
+        ({"labels": ["pod", "node"]}, {"labels": ["node", "pod"]}, False),
+        ({"help": "A."}, {"help": "B."}, False),
+        ({"histogram_of": "s"}, {}, False),
+        ({"metric": "lines_total"}, {"metric": "lines", "labels": ["pod"]}, False),
+        ({"histogram_of": "s"}, {"histogram_of": "t"}, True),
+        ({"histogram_of": "s", "buckets": [1]}, {"histogram_of": "s"}, False),
+    ],
+)
+@pytest.mark.parametrize("routes", [1, 2])
+def test_metrics_of_one_name_are_alike(
+    one: dict[str, Any], other: dict[str, Any], alike: bool, routes: int
+) -> None:
+    """
+    In one route or in two: a scrape with two meanings of a name would be refused as a whole.
+    """
+    made = [[{"parse": "json"}, {"metric": "lines"} | item] for item in (one, other)]
+    if routes == 1:
+        made = [[*made[0], *made[1]]]
+    tree = {
+        "routes": [
+            {"name": f"r{number}", "sink": {"type": "blackhole"}, "transforms": transforms}
+            for number, transforms in enumerate(made)
+        ]
+    }
+    if alike:
+        parse_config(json.dumps(tree), name="t", environ={})
+        return
+    with pytest.raises(ConfigError) as caught:
+        parse_config(json.dumps(tree), name="t", environ={})
+    assert "has another type, label, bucket or help at routes[0].transforms[1]" in str(caught.value)
