@@ -74,7 +74,6 @@ class MetricSettings:
         if list(self.buckets) != sorted(set(self.buckets)):
             raise ValueError("buckets: are not in ascending order")
 
-
     @property
     def shape(self) -> tuple[object, ...]:
         """

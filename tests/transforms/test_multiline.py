@@ -281,7 +281,9 @@ def test_the_format_is_cri() -> None:
     assert parsed(cri(["x"]), format=FORMAT_CRI).rows == 1
 
 
-@pytest.mark.parametrize(("timeout_s", "hold_s", "fits"), [(2, None, False), (2, 2, True), (1, 3, False)])
+@pytest.mark.parametrize(
+    ("timeout_s", "hold_s", "fits"), [(2, None, False), (2, 2, True), (1, 3, False)]
+)
 def test_a_hold_that_is_longer_than_pieces_are_kept_is_refused(
     timeout_s: float, hold_s: float | None, fits: bool
 ) -> None:
