@@ -34,10 +34,15 @@ RUN bash config/image/prune /opt/tailrace && bash config/image/smoke /opt/tailra
 
 FROM ${BASE_IMAGE}${BASE_DIGEST} AS root
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates libstdc++6 python3 \
+    && apt-get install --yes --no-install-recommends ca-certificates libstdc++6 libsystemd-shared python3 \
     && groupadd --system --gid 65532 tailrace \
     && useradd --system --uid 65532 --gid 65532 --home-dir /var/lib/tailrace --shell /usr/sbin/nologin tailrace \
     && install --directory --owner=tailrace --group=tailrace --mode=0750 /var/lib/tailrace
+# For sources of type `journal`: of systemd only journalctl, and the library that it is made of (5 MB).
+RUN apt-get update \
+    && cd /tmp && apt-get download systemd && dpkg-deb --extract systemd_*.deb systemd \
+    && install --mode=0755 systemd/usr/bin/journalctl /usr/bin/journalctl \
+    && rm -rf systemd systemd_*.deb /usr/lib/*-linux-gnu/systemd/libsystemd-core-*.so /var/lib/apt/lists/*
 # What installs packages, and what nobody in here calls.  dpkg's list of what is left stays, for scanners.
 RUN packages=$(dpkg-query --show --showformat='${Package}\n' \
         apt 'libapt-pkg*' sqv perl-base passwd mount util-linux tar diffutils 2>/dev/null || true) \
@@ -47,6 +52,9 @@ RUN packages=$(dpkg-query --show --showformat='${Package}\n' \
     && find /usr/lib/python3.* -name __pycache__ -prune -exec rm -rf {} + \
     && rm -rf /usr/lib/python3.*/lib2to3 /usr/lib/python3.*/pydoc_data \
     && python3 -m compileall -q /usr/lib/python3.*
+# Whether what is left is enough to read a journal; a host's can be compressed in any of three ways.
+RUN journalctl --version >/dev/null \
+    && python3 -c 'import ctypes; [ctypes.CDLL(f"lib{name}") for name in ("zstd.so.1", "lz4.so.1", "lzma.so.5")]'
 COPY --from=build /opt/tailrace /opt/tailrace
 COPY config/image/tailrace-probe /usr/local/bin/tailrace-probe
 RUN ln -s /opt/tailrace/bin/tailrace /usr/local/bin/tailrace && chmod 0755 /usr/local/bin/tailrace-probe

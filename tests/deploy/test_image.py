@@ -127,6 +127,27 @@ def test_dockerfile() -> None:
     assert not re.search(r"\b(gcc|libc6-dev|python3-dev|binutils)\b", after_build)
 
 
+def test_the_image_can_read_a_journal() -> None:
+    """
+    journalctl and its library come from one list of packages, and are tried after the purge.
+    """
+    root = DOCKERFILE.partition(" AS root")[2].partition("\nFROM ")[0]
+    installed = re.search(r"apt-get install .*", root)
+    assert installed is not None
+    assert "libsystemd-shared" in installed[0]
+    assert " systemd " not in installed[0]
+    assert root.index("apt-get download systemd") < root.index("dpkg --purge")
+    assert root.index("dpkg --purge") < root.index("journalctl --version")
+    purged = re.search(r"apt 'libapt-pkg\*'.*", root)
+    assert purged is not None
+    # What the library is linked with, or opens when a journal needs it.
+    for package in (
+        *("libacl1", "libaudit1", "libblkid1", "libcap2", "libcrypt1", "libmount1", "libpam0g"),
+        *("libseccomp2", "libselinux1", "libssl3t64", "libzstd1", "liblz4-1", "liblzma5"),
+    ):
+        assert package not in purged[0].split(), package
+
+
 def test_what_is_copied_is_sent() -> None:
     """
     .dockerignore lets through what the Dockerfile copies.
