@@ -9,7 +9,8 @@ The components of a node and of its control plane: where their lines are, and wh
 | audit | `/var/log/kube*/audit.log`, `/var/log/kube*/audit/*.log` | `audit.k8s.io/v1`, a JSON object a line |
 | aws-iam-authenticator | DaemonSet, `/var/log/aws-iam-authenticator.log` | logfmt, JSON |
 | kubelet, containerd | the journal of systemd; kube-proxy: DaemonSet | klog; logfmt |
-| messages, secure | `/var/log/messages`, `/var/log/secure` | RFC 3164 as rsyslog writes it, or with an RFC 3339 time |
+| messages | `/var/log/messages`; of Debian and Ubuntu `syslog` | RFC 3164 as rsyslog writes it, or with an RFC 3339 time |
+| secure | `/var/log/secure`; of Debian and Ubuntu `auth.log` | the same |
 | dmesg | `/var/log/dmesg` | `[seconds since boot] text` |
 
 A Log's component is its container: that of the pod where there is one, else the one whose glob it matches, else
@@ -89,8 +90,8 @@ COMPONENTS: dict[str, Component] = {
     "aws-iam-authenticator": Component("logfmt", _in_pods("aws-iam-authenticator")),
     "kube-proxy": Component("klog", _in_pods("kube-proxy")),
     "dmesg": Component("dmesg", ("/var/log/dmesg",)),
-    "messages": Component("syslog", ("/var/log/messages",)),
-    "secure": Component("syslog", ("/var/log/secure",)),
+    "messages": Component("syslog", ("/var/log/messages", "/var/log/syslog")),
+    "secure": Component("syslog", ("/var/log/secure", "/var/log/auth.log")),
 }
 
 #: Followed by a source that names none: what a node of a control plane has, not what a worker has.

@@ -66,7 +66,8 @@ _PATTERNS: dict[Kind, str] = {
         r"^(?:raft ?)?(?P<ts>[0-9]{4}[-/][0-9]{2}[-/][0-9]{2} [0-9:]{8}(?:\.[0-9]{1,9})?) (?P<level>[A-Z]+)(?: \||:) "
         r"(?:(?P<logger>[a-z0-9/]+): )?(?P<msg>[^\x00]*)"
     ),
-    "dmesg": r"^\[ *(?P<uptime>[0-9]+\.[0-9]+)\] (?P<message>.*)",
+    # Some kernels name the thread or the processor as well.
+    "dmesg": r"^\[ *(?P<uptime>[0-9]+\.[0-9]+)\](?:\[ *[TC][0-9]+\])? (?P<message>.*)",
 }
 #: Where an event of a component begins that writes some over several lines: klog, its JSON, what the runtime
 #: of Go says at the end, what a flag says at the beginning.  Whatever else there is goes on with the event before.

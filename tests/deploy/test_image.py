@@ -129,7 +129,7 @@ def test_dockerfile() -> None:
 
 def test_the_image_can_read_a_journal() -> None:
     """
-    journalctl and its library come from one list of packages, and are tried after the purge.
+    The command and its library come from one list of packages, and are tried after the purge.
     """
     root = DOCKERFILE.partition(" AS root")[2].partition("\nFROM ")[0]
     installed = re.search(r"apt-get install .*", root)

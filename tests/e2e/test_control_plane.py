@@ -115,6 +115,49 @@ async def test_audit_files_over_rotations_and_a_kill(tmp_path: Path) -> None:
         assert await world.losses() == []
 
 
+async def test_an_event_over_reads_a_rotation_and_a_kill(tmp_path: Path, free_port: int) -> None:
+    """
+    Structured klog over several lines is one row, wherever reads, files and runs of the agent end in it.
+    """
+    log = tmp_path / "log" / "kube-apiserver.log"
+    log.parent.mkdir()
+    before = '"Before" n=1'
+    block = 'E1122 19:00:01.000000       1 a.go:1] "Failed" err=<\n\tfirst\n\tsecond\n > logger="x"\n'
+    async with World(tmp_path) as world:
+        control_plane(world, log.parent)
+        world.settings["admin"]["listen"] = f"127.0.0.1:{free_port}"
+        world.routes[0]["transforms"][0]["hold_max_s"] = 60
+        # Cut between lines and in the middle of one; a file always ends with a line.
+        parts = [block[:20], block[20:60], block[60:64], block[64:]]
+        log.write_text(f"I1122 19:00:00.000000       1 a.go:1] {before}\n{parts[0]}")
+        await world.start()
+        await world.read(1)
+        with log.open("a") as file:
+            file.write(parts[1])
+        await world.read(3)
+        await world.kill()
+        assert (parts[0] + parts[1]).endswith("\tfirst\n")
+        log.rename(log.with_name("kube-apiserver.log.1"))
+        log.write_text(parts[2])
+        await world.start()
+        await world.read(2)
+        with log.open("a") as file:
+            file.write(parts[3] + "I1122 19:00:02.000000       1 a.go:1] after\n")
+        # The first line again, if it was not committed.
+        await world.read(5)
+        await world.until_or_ended(1)
+        assert await world.stop() == 0
+        rows = sorted(world.columns("message", "err", "logger"), key=str)
+        messages = [message for message, _, _ in rows]
+        # The last one may go on: it waits for the next run.
+        assert messages == [
+            block[:-1],
+            f"I1122 19:00:00.000000       1 a.go:1] {before}",
+        ]
+        assert rows[0][1:] == ("<\n\tfirst\n\tsecond\n >", "x")
+        assert await world.losses() == []
+
+
 async def test_a_node_of_a_control_plane(tmp_path: Path, free_port: int) -> None:
     """
     Static pods, an unknown one among them, and files of the host: each by its own format.

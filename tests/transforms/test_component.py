@@ -264,6 +264,10 @@ def test_paths() -> None:
         ("/backup/audit-2026-11-22T20-41-02.677.log", "audit"),
         ("/backup/kube-scheduler.log", "kube-scheduler"),
         ("/var/log/messages", "messages"),
+        ("/var/log/syslog", "messages"),
+        ("/var/log/auth.log", "secure"),
+        ("/backup/auth.log.2.gz", "secure"),
+        ("/backup/audit-2026-11-22T20-41-02.677.log.gz", "audit"),
         ("/backup/secure-20261122", "secure"),
         ("/var/log/other.log", ""),
     ):

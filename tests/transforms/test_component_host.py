@@ -79,6 +79,12 @@ def test_etcd_before_3_5() -> None:
             {"host": "node", "ident": "systemd", "text": "Started session"},
         ),
         ("dmesg", "[    1.234567] Linux version 6.1", {"text": "Linux version 6.1"}),
+        ("dmesg", "[    1.234567][    T0] Linux version 6.1", {"text": "Linux version 6.1"}),
+        (
+            "secure",
+            "2026-11-22T19:00:01.123456+00:00 node (sd-pam)[7]: pam_unix: session closed",
+            {"host": "node", "ident": "(sd-pam)", "pid": "7", "text": "pam_unix: session closed"},
+        ),
     ],
 )
 def test_host_logs(container: str, line: str, expected: dict[str, str]) -> None:
