@@ -9,8 +9,8 @@ The components of a node and of its control plane: where their lines are, and wh
 | audit | `/var/log/kube*/audit.log`, `/var/log/kube*/audit/*.log` | `audit.k8s.io/v1`, a JSON object a line |
 | aws-iam-authenticator | DaemonSet, `/var/log/aws-iam-authenticator.log` | logfmt, JSON |
 | kubelet, containerd | the journal of systemd; kube-proxy: DaemonSet | klog; logfmt |
-| messages | `/var/log/messages`; of Debian and Ubuntu `syslog` | RFC 3164 as rsyslog writes it, or with an RFC 3339 time |
-| secure | `/var/log/secure`; of Debian and Ubuntu `auth.log` | the same |
+| messages | `/var/log/messages`; of Debian `syslog` | RFC 3164 as rsyslog writes it, or with a time of RFC 3339 |
+| secure | `/var/log/secure`; of Debian `auth.log` | the same |
 | dmesg | `/var/log/dmesg` | `[seconds since boot] text` |
 
 A Log's component is its container: that of the pod where there is one, else the one whose glob it matches, else

@@ -122,7 +122,9 @@ async def test_an_event_over_reads_a_rotation_and_a_kill(tmp_path: Path, free_po
     log = tmp_path / "log" / "kube-apiserver.log"
     log.parent.mkdir()
     before = '"Before" n=1'
-    block = 'E1122 19:00:01.000000       1 a.go:1] "Failed" err=<\n\tfirst\n\tsecond\n > logger="x"\n'
+    block = (
+        'E1122 19:00:01.000000       1 a.go:1] "Failed" err=<\n\tfirst\n\tsecond\n > logger="x"\n'
+    )
     async with World(tmp_path) as world:
         control_plane(world, log.parent)
         world.settings["admin"]["listen"] = f"127.0.0.1:{free_port}"
