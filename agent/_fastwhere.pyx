@@ -81,7 +81,23 @@ def narrow_exists(Columns columns, Mask mask, Py_ssize_t field):
             mask.bits[row] = target_text(columns, fields, field, row, &length, &kind) != NULL
 
 
-def narrow_text(Columns columns, Mask mask, Py_ssize_t field, bytes text):
+cdef enum:
+    TEXT_IS
+    TEXT_STARTS
+    TEXT_CONTAINS
+
+
+cdef inline bint text_satisfies(
+    const uint8_t* value, Py_ssize_t length, int comparison, const uint8_t* text, Py_ssize_t text_len,
+) noexcept nogil:
+    if value == NULL or length < text_len:
+        return False
+    if comparison == TEXT_CONTAINS:
+        return memmem(value, length, text, text_len) != NULL
+    return (comparison == TEXT_STARTS or length == text_len) and memcmp(value, text, text_len) == 0
+
+
+cdef int narrow_by_text(Columns columns, Mask mask, Py_ssize_t field, int comparison, bytes text) except -1:
     cdef Fields fields = fields_for(columns, mask, field)
     cdef const uint8_t* wanted = <const uint8_t*>PyBytes_AS_STRING(text)
     cdef Py_ssize_t wanted_len = PyBytes_GET_SIZE(text)
@@ -91,37 +107,20 @@ def narrow_text(Columns columns, Mask mask, Py_ssize_t field, bytes text):
     for row in range(mask.rows):
         if mask.bits[row]:
             value = target_text(columns, fields, field, row, &length, &kind)
-            mask.bits[row] = (
-                value != NULL and length == wanted_len and memcmp(value, wanted, length) == 0
-            )
+            mask.bits[row] = text_satisfies(value, length, comparison, wanted, wanted_len)
+    return 0
+
+
+def narrow_text(Columns columns, Mask mask, Py_ssize_t field, bytes text):
+    narrow_by_text(columns, mask, field, TEXT_IS, text)
 
 
 def narrow_starts(Columns columns, Mask mask, Py_ssize_t field, bytes text):
-    cdef Fields fields = fields_for(columns, mask, field)
-    cdef const uint8_t* wanted = <const uint8_t*>PyBytes_AS_STRING(text)
-    cdef Py_ssize_t wanted_len = PyBytes_GET_SIZE(text)
-    cdef const uint8_t* value
-    cdef Py_ssize_t row, length
-    cdef int kind
-    for row in range(mask.rows):
-        if mask.bits[row]:
-            value = target_text(columns, fields, field, row, &length, &kind)
-            mask.bits[row] = (
-                value != NULL and length >= wanted_len and memcmp(value, wanted, wanted_len) == 0
-            )
+    narrow_by_text(columns, mask, field, TEXT_STARTS, text)
 
 
 def narrow_contains(Columns columns, Mask mask, Py_ssize_t field, bytes text):
-    cdef Fields fields = fields_for(columns, mask, field)
-    cdef const uint8_t* needle = <const uint8_t*>PyBytes_AS_STRING(text)
-    cdef Py_ssize_t needle_len = PyBytes_GET_SIZE(text)
-    cdef const uint8_t* value
-    cdef Py_ssize_t row, length
-    cdef int kind
-    for row in range(mask.rows):
-        if mask.bits[row]:
-            value = target_text(columns, fields, field, row, &length, &kind)
-            mask.bits[row] = value != NULL and memmem(value, length, needle, needle_len) != NULL
+    narrow_by_text(columns, mask, field, TEXT_CONTAINS, text)
 
 
 cdef inline bint number_satisfies(double value, int comparison, double number) noexcept nogil:

@@ -25,7 +25,7 @@ HOT = {
     "_fastfields": {"klog_read", "moment_read", "number_read", "severity_read", "span_write"},
     "_fastlayout": {"layout_read", "priority_severity", "text_set"},
     "_fastobject": {"found_write", "member_take"},
-    "_fastwhere": {"number_satisfies", "target_text"},
+    "_fastwhere": {"number_satisfies", "target_text", "text_satisfies"},
     "_fastpairs": {"klog_head", "pairs_read", "quoted_end", "unquote", "value_set"},
     "_fastcompose": {"row_bytes", "row_write", "value_of", "value_write"},
     "_fastencode": {"bare_write", "otel_write", "record_write"},
