@@ -34,7 +34,9 @@ class Seen:
         """
         Note an event; return whether it is new.
         """
-        digest = hashlib.blake2b(event_id.encode(), digest_size=DIGEST_BYTES).digest()
+        digest = hashlib.blake2b(
+            event_id.encode(errors="replace"), digest_size=DIGEST_BYTES
+        ).digest()
         minute = self._minutes.setdefault(time_ms // MINUTE_MS, set())
         if digest in minute:
             return False

@@ -5,13 +5,15 @@ FilterLogEvents in one Region: how fast it is asked, and what its answers mean f
 |---|---|
 | 200 with `x-amzn-RequestId` | a page |
 | throttled | every query of the Region waits, and the rate is halved; it grows back with every page |
-| InvalidParameterException for a token | the token expired: the query begins again at once |
+| InvalidParameterException for a token | the token expired: the query begins again at once; several in a row: waits |
 | no such group, not allowed, anything unknown | this query waits about a minute, and it is said once a minute |
 | no answer, 5xx | this query waits, longer each time |
 """
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from dataclasses import fields
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -36,6 +38,8 @@ FILTER = "FilterLogEvents"
 DESCRIBE = "DescribeLogStreams"
 #: Under throttling at least this many requests a second.
 RATE_MIN = 0.1
+#: Tokens refused in a row, with none taken between, after which it is no expiry any more.
+REFUSED_MAX = 3
 #: Pages after which a rate that was halved is what it was.
 RATE_PAGES = 60
 _FAILURES = {
@@ -73,6 +77,8 @@ class Asking:
         # The quota is the account's: sources of one Region share it, and so do runs after a change of the Lease.
         self._pace = world.paces.setdefault(region, Pace(settings.requests_per_s_max))
         self._pace.rate = min(self._pace.rate, settings.requests_per_s_max)
+        #: By query, tokens that were refused since one was taken.
+        self._tokens_refused: Counter[str] = Counter()
         self._backoffs: dict[str, Backoff] = {}
         self._sayings = Sayings(clock=self._clock, tell=world.host.tell, source=source)
         #: The service's clock less the monotonic one; None before its first answer.
@@ -99,7 +105,9 @@ class Asking:
         page = _page_of(response) if response.status == 200 else None
         if page is not None:
             self._count("ok")
-            self._backoffs.pop(query.key, None)
+            if not self._tokens_refused[query.key] or span.token:
+                self._tokens_refused[query.key] = 0
+                self._backoffs.pop(query.key, None)
             top = self._settings.requests_per_s_max
             self._pace.rate = min(top, self._pace.rate + top / RATE_PAGES)
             return page, 0.0
@@ -160,9 +168,11 @@ class Asking:
     def _refused(self, span: Span, answer: Answer) -> float:
         query = span.query
         if answer.action is Action.REFUSED and span.token:
-            self._count("token")
             span.restart()
-            return 0.0
+            self._tokens_refused[query.key] += 1
+            if self._tokens_refused[query.key] < REFUSED_MAX:
+                self._count("token")
+                return 0.0
         if answer.action is Action.DELIVERED:
             return self._failed(query, Failure.OUTAGE, "untrusted_reply", "200 that is no page")
         failure = _FAILURES.get(answer.action, Failure.SLOW)
@@ -209,15 +219,23 @@ def _page_of(response: Response) -> Page | None:
     if "x-amzn-requestid" not in response.headers:
         return None
     try:
-        body = orjson.loads(response.body)
+        body = _decoded(response.body)
         events, token = body.get("events") or [], body.get("nextToken") or None
         usable = all(
             isinstance(item["eventId"], str) and isinstance(item["timestamp"], int)
             for item in events
         )
-    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
+    except (ValueError, AttributeError, KeyError, TypeError):
         return None
     return Page(events, token) if usable else None
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        # Half a surrogate pair, or bytes that are not UTF-8, in one message: what is around it is wanted.
+        return json.loads(body.decode(errors="replace"))
 
 
 def _remedy(answer: Answer, query: Query) -> str:

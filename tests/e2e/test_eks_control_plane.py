@@ -9,6 +9,7 @@ import random
 import re
 import time
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -194,6 +195,28 @@ async def test_a_puller_runs_what_is_fetched_and_nothing_else(tmp_path: Path) ->
         await world.start(command="puller")
         assert await world.ended() == 78
         assert "no route reads a source of type eks_control_plane" in world.log
+
+
+async def test_what_no_route_wants_fills_no_spool(tmp_path: Path) -> None:
+    """
+    The source fetches all types, and there is a route for one alone.
+    """
+    dice = random.Random(5)
+    async with World(tmp_path) as world:
+        example(world)
+        world.routes = [route for route in world.routes if route["name"] == "eks-audit"]
+        happen(world, 30, dice)
+        await world.start()
+        spool = world.state / "spool" / "eks"
+
+        def beyond(number: int) -> bool:
+            return any(int(path.name[-14:]) > number for path in spool.glob("*.log-*"))
+
+        for number in range(4):
+            await world.until(partial(beyond, number), "another batch")
+            happen(world, 30, dice)
+        await world.until(lambda: len(list(spool.glob("*.log-*"))) <= 5, "an empty spool")
+        assert await world.stop() == 0
 
 
 async def test_the_lease_of_a_process(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ class FilterEvents:
         size = 0
         page: list[Stored] = []
         for item in found[: min(limit, self.page_events)]:
-            size += len(item.message.encode()) + EVENT_OVERHEAD
+            size += len(item.message.encode(errors="replace")) + EVENT_OVERHEAD
             if page and size > PAGE_BYTES_MAX:
                 break
             page.append(item)

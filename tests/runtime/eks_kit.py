@@ -127,7 +127,7 @@ class Service:
         except RefusalError as error:
             answer = {"__type": f"x#{error.code}", "message": error.message}
             status = error.status
-        return Answered(status, date, orjson.dumps(answer))
+        return Answered(status, date, json.dumps(answer).encode())
 
 
 class Host:

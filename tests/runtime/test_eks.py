@@ -187,6 +187,28 @@ async def test_a_group_that_is_missing_or_denied(tmp_path: Path) -> None:
     assert late in node.ids()
 
 
+async def test_tokens_that_are_refused_for_ever(tmp_path: Path) -> None:
+    """
+    It is said, and asked less and less often; other queries go on, and it heals.
+    """
+    made = service()
+    audit = [add(made, "audit", 900 + n / 10) for n in range(200)]
+    other = add(made, "scheduler", 990)
+    made.filter.page_events = 10
+    made.before = made.filter.expire_tokens
+    node = Node(tmp_path, made, log_types=("audit", "scheduler"))
+    await node.start()
+    await node.run(600)
+    assert other in node.ids()
+    told = [text for _, event, text in node.host.told if event == "eks_fetch_failed"]
+    assert 1 <= len(told) <= 10
+    assert len(made.requests) < 120
+    made.before = lambda: None
+    await node.run(400)
+    await node.kill()
+    assert sorted(node.ids()) == sorted([*audit, other])
+
+
 async def test_a_full_spool_stops_the_asking(tmp_path: Path) -> None:
     """
     It is said, and goes on when there is room.

@@ -63,6 +63,25 @@ async def test_a_stream_that_nobody_knows(tmp_path: Path) -> None:
     assert node.counters.get(metric.PULL_UNKNOWN_STREAMS, "eks", "c1") == 0
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"), [("\ud800 alone", "? alone"), ("\0 zero", "\0 zero"), ("\ufffd", "\ufffd")]
+)
+async def test_a_message_that_is_no_text(text: str, shown: str, tmp_path: Path) -> None:
+    """
+    It does not hold up what comes with it and after it.
+    """
+    made = service()
+    expected = [add(made, "audit", 900 + n) for n in range(50)]
+    strange = add(made, "audit", 930, text=text)
+    node = Node(tmp_path, made)
+    await node.start()
+    await node.run(200)
+    await node.kill()
+    assert sorted(node.ids()) == sorted([*expected, strange])
+    (item,) = [item for item in node.records() if item["attrs"]["event_id"] == strange]
+    assert item["log"] == f"{shown}\n"
+
+
 async def test_streams_that_may_not_be_listed(tmp_path: Path) -> None:
     """
     It is said with the remedy, and events are fetched all the same.
