@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from agent.core import counters as metric
 from agent.core.batch import LossReason
 from agent.core.errors import shown
+from agent.core.sayings import Sayings
 from agent.sinks.parquet_staging import make_directories, write_all
-from agent.sinks.sayings import Sayings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

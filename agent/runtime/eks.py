@@ -25,11 +25,11 @@ from agent.core import counters as metric
 from agent.core.errors import StopError
 from agent.core.pull import Progress
 from agent.core.pull_sweep import Sweep
+from agent.core.sayings import Sayings
 from agent.runtime.eks_records import Records
 from agent.runtime.eks_requests import Asking
 from agent.runtime.eks_streams import Streams
 from agent.runtime.spool import passed_by_all
-from agent.sinks.sayings import Sayings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

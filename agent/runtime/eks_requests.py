@@ -24,9 +24,9 @@ from agent.core import counters as metric
 from agent.core.aws import AwsSettings
 from agent.core.errors import RetryError
 from agent.core.retry import Backoff, Failure
+from agent.core.sayings import Sayings
 from agent.runtime.producers import Pace
 from agent.sinks.cloudwatch_requests import Action, Answer, headers_for, understand
-from agent.sinks.sayings import Sayings
 
 if TYPE_CHECKING:
     from agent.core.host import Response

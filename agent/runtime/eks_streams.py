@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.core import counters as metric
 from agent.core.pull import type_of
-from agent.sinks.sayings import Sayings
+from agent.core.sayings import Sayings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

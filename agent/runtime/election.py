@@ -22,9 +22,9 @@ from agent.core import counters as metric
 from agent.core.errors import RetryError, StopError
 from agent.core.kube_objects import decoded
 from agent.core.lease import Election, Lease
+from agent.core.sayings import Sayings
 from agent.runtime.kubernetes_config import SERVICE_ACCOUNT, find_access
 from agent.runtime.kubernetes_http import Connection, read_body
-from agent.sinks.sayings import Sayings
 
 if TYPE_CHECKING:
     import aiohttp

@@ -35,6 +35,7 @@ from agent.core.journal import (
     read_entry,
     time_of,
 )
+from agent.core.sayings import Sayings
 from agent.runtime.journalctl import (
     READ_BYTES,
     STDERR_BYTES_MAX,
@@ -45,7 +46,6 @@ from agent.runtime.journalctl import (
     last_entry,
     running,
 )
-from agent.sinks.sayings import Sayings
 from agent.sources.spooled import record
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ import fcntl
 import os
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from agent.core.errors import RetryError, StopError
@@ -112,8 +113,10 @@ class StateLock:
             os.close(fd)
         self._fd = fd
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._clock.now_ns() // 10**9))
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"pid {os.getpid()} on {os.uname().nodename} since {since}\n".encode(), 0)
+        # Only for whoever wants to know who has it: on a full disk it stays empty.
+        with suppress(OSError):
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"pid {os.getpid()} on {os.uname().nodename} since {since}\n".encode(), 0)
         return True
 
     def reclaim(self) -> bool:

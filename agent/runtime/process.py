@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from agent.core.errors import RetryError
+from agent.core.sayings import Sayings
 from agent.runtime import collector, crash, gauges
 from agent.runtime.admin import Admin
 from agent.runtime.agent import Agent
@@ -64,14 +65,11 @@ async def run_agent(config: Config, own_log: OwnLog) -> int:
     async with lock:
         # Before this a signal just ends the process: nothing of the state was touched.
         asked = _asked_by_signal()
-        store = await SqliteStore.open(
-            config.state_dir,
-            now_ns=clock.now_ns,
-            tell=host.tell,
-            routes=[route.name for route in config.routes],
-            boot_id=boot_id(),
-            reclaim=lock.reclaim,
-        )
+        sayings = Sayings(clock=clock, tell=host.tell)
+        store = await _opened_store(config, lock=lock, host=host, asked=asked, sayings=sayings)
+        if store is None:
+            host.close()
+            return 0
         try:
             agent = Agent(config, host=host, store=store, rebooted=store.boot_changed)
             await rebuild_staging(config, store=store, host=host, counters=agent.counters)
@@ -88,7 +86,7 @@ async def run_agent(config: Config, own_log: OwnLog) -> int:
                     asked,
                     config.drain_timeout_s,
                     host,
-                    keep=lambda: keep_state(lock, store, host),
+                    keep=lambda: keep_state(lock, store, host, sayings),
                 )
         finally:
             await store.close()
@@ -96,6 +94,32 @@ async def run_agent(config: Config, own_log: OwnLog) -> int:
     host.tell("stopped", "drained and stopped")
     own_log.flush()
     return 0
+
+
+async def _opened_store(
+    config: Config, *, lock: StateLock, host: Host, asked: asyncio.Event, sayings: Sayings
+) -> SqliteStore | None:
+    """
+    Return the store, as soon as the disk lets us open it; None where a signal comes first.
+
+    Whatever is delivered before anything can be remembered would be delivered again: so nothing is.
+    """
+    while not asked.is_set():
+        try:
+            return await SqliteStore.open(
+                config.state_dir,
+                now_ns=host.clock.now_ns,
+                tell=host.tell,
+                routes=[route.name for route in config.routes],
+                boot_id=boot_id(),
+                reclaim=lock.reclaim,
+            )
+        except RetryError as error:
+            text = f"nothing is read until the state directory can be written: {error}"
+            sayings.say("state_failed", text, level="error")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asked.wait(), KEEP_STATE_S)
+    return None
 
 
 def _asked_by_signal() -> asyncio.Event:
@@ -116,7 +140,7 @@ def _asked_by_signal() -> asyncio.Event:
     return asked
 
 
-async def keep_state(lock: StateLock, store: SqliteStore, host: Host) -> None:
+async def keep_state(lock: StateLock, store: SqliteStore, host: Host, sayings: Sayings) -> None:
     """
     Look after the state directory until cancelled; raises StopError where another agent has it, or it is damaged.
     """
@@ -133,7 +157,7 @@ async def keep_state(lock: StateLock, store: SqliteStore, host: Host) -> None:
             await store.keep()
         except RetryError as error:
             # The disk is full, say: what needs it waits, the others go on.
-            host.tell("state_failed", str(error), level="error")
+            sayings.say("state_failed", str(error), level="error")
 
 
 async def _until_drained(

@@ -19,9 +19,9 @@ from agent.core.checkpoint import Transaction
 from agent.core.errors import RetryError
 from agent.core.faults import point
 from agent.core.resolve import Resolver
+from agent.core.sayings import Sayings
 from agent.runtime.dead_letters import Letter
 from agent.runtime.host import GroupTasks
-from agent.sinks.sayings import Sayings
 from agent.sources.lines import Lines
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 from agent.core import counters as metric
 from agent.core.batch import LossReason
+from agent.core.sayings import Sayings
 from agent.core.templates import UNKNOWN
 from agent.sinks.cloudwatch_payloads import Payload, halves_of, losses_of
 from agent.sinks.cloudwatch_requests import Action, Answer
-from agent.sinks.sayings import Sayings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

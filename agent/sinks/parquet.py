@@ -29,6 +29,7 @@ from agent.core.checkpoint import SinkRows, Transaction, Window
 from agent.core.errors import RetryError
 from agent.core.faults import point
 from agent.core.retry import Backoff
+from agent.core.sayings import TELL_EVERY_S, Sayings
 from agent.sinks.changes import Changes
 from agent.sinks.parquet_prefixes import Prefixes
 from agent.sinks.parquet_recovery import StagingPaths, recover
@@ -36,7 +37,6 @@ from agent.sinks.parquet_staging import StagingFile
 from agent.sinks.parquet_upload import open_object_store, wait_after
 from agent.sinks.parquet_windows import SealedWindows
 from agent.sinks.protocol import Sink
-from agent.sinks.sayings import TELL_EVERY_S, Sayings
 from agent.sinks.staging import encode_frame
 
 if TYPE_CHECKING:

@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from agent.core.checkpoint import Store, Window
     from agent.core.counters import Counters
     from agent.core.host import Host, StateDisk
+    from agent.core.sayings import Sayings
     from agent.sinks.changes import Changes
     from agent.sinks.parquet_recovery import StagingPaths
     from agent.sinks.parquet_settings import ParquetSettings
     from agent.sinks.parquet_upload import ObjectStore
-    from agent.sinks.sayings import Sayings
 
 #: Decoded rows that wait in the child for their row group, in row groups: the open hour and a late one.
 PENDING_ROW_GROUPS = 2

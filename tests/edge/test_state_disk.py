@@ -107,6 +107,30 @@ async def test_a_stop_while_the_disk_is_full(tmp_path: Path, free_port: int) -> 
             world.assert_cloudwatch_complete(pod)
 
 
+async def test_a_first_start_on_a_full_disk(tmp_path: Path, free_port: int) -> None:
+    """
+    Nothing is delivered that could not be remembered; a signal ends the wait, and with space it begins by itself.
+    """
+    with tmpfs(tmp_path / "state", mib=8):
+        async with World(tmp_path) as world:
+            world.settings["admin"]["listen"] = f"127.0.0.1:{free_port}"
+            pod = world.pod("web-1")
+            pod.lines(20)
+            ballast = fill(world.state)
+            await world.start()
+            await world.until(lambda: "state_failed" in world.log, "it is told")
+            assert "free space on its disk" in world.log
+            assert await world.stop() == 0, world.log
+            assert not world.cloudwatch.requests
+            await world.start()
+            await world.until(lambda: world.log.count("state_failed") == 2, "it is told again")
+            ballast.unlink()
+            await settled(world, pod)
+            assert await world.stop() == 0, world.log
+            assert "Traceback" not in world.log
+            world.assert_exact(pod)
+
+
 @pytest.mark.slow
 async def test_a_second_signal_while_the_disk_is_full(tmp_path: Path) -> None:
     """

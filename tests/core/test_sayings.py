@@ -4,7 +4,7 @@ Lasting trouble is said once a minute, whatever it happens to.
 
 from __future__ import annotations
 
-from agent.sinks.sayings import TELL_EVERY_S, Sayings
+from agent.core.sayings import TELL_EVERY_S, Sayings
 
 
 class Clock:
