@@ -233,6 +233,7 @@ class Agent:
             sink_identity=sink_identity(route.sink),
             commit_interval_s=self.config.commit_interval_s,
             uncommitted_bytes_max=self.config.uncommitted_bytes_max,
+            joins_lines=any(hasattr(item, "multiline") for item in route.transforms),
         )
         share = self.budget.shares[route.name]
         make_sink = sink_maker(

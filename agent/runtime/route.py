@@ -58,6 +58,7 @@ class RouteSettings:
     sink_identity: str
     commit_interval_s: float
     uncommitted_bytes_max: int
+    joins_lines: bool = False
 
 
 class Route:
@@ -90,7 +91,7 @@ class Route:
         self._make_sink = make_sink
         self._begin = begin
         self._letters = letters
-        self._lines = Lines(files)
+        self._lines = Lines(files, joined=settings.joins_lines)
         self._prepare = prepare
         self._commit_wanted = asyncio.Event()
         self._draining = asyncio.Event()

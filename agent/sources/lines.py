@@ -2,7 +2,8 @@
 The lines of a loss, as they stand in their file: what a dead letter keeps.
 
 A loss of one row is that row's own lines: the first one, and where that is a `P`, the lines of its stream up
-to its `F`, which may stand behind the loss's range or in the next generation.  A loss of several rows is every
+to its `F`, which may stand behind the loss's range or in the next generation.  Where a route joins lines, all lines
+of the stream that begin in the range are that row's.  A loss of several rows is every
 line that begins in its range, and the ends of what is open there.  A loss without rows (bytes that no parser
 gets through) is every line that begins in its range.
 
@@ -48,8 +49,12 @@ class Lines:
     Reads lines again for one route.
     """
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, *, joined: bool = False) -> None:
+        """
+        Read for a route whose rows are *joined* of several lines, or not.
+        """
         self._files = files
+        self._joined = joined
         self._disk = files.host.disk
 
     async def of(self, loss: Loss) -> bytes:
@@ -77,7 +82,7 @@ class Lines:
                 open_streams.add(stream)
             else:
                 open_streams.discard(stream)
-                if only is not None:
+                if only is not None and not self._joined:
                     break
         return b"".join(taken)
 

@@ -71,6 +71,28 @@ async def test_a_row_over_pieces_streams_and_generations(
     source.close()
 
 
+@pytest.mark.usefixtures("small_reads")
+async def test_a_row_that_was_joined(settings: FilesSettings, container: Container) -> None:
+    """
+    Where lines are joined, a row is all lines of its stream in the range; no line of a trace is left out.
+    """
+    container.write(b"Error: x", b"\tat a")
+    container.write(b"not mine", stream="stderr")
+    container.write(b"\tat ", tag="P")
+    container.write(b"b")
+    stop = container.path.stat().st_size
+    container.write(b"behind")
+    source = Source(settings)
+    await source.start()
+    await source.settle(6)
+    one = loss(container.path, 0, stop, 1)
+    found = await Lines(source.files, joined=True).of(one)
+    texts = [line.split(b" ", 3)[3] for line in found.splitlines()]
+    assert texts == [b"Error: x", b"\tat a", b"\tat ", b"b"]
+    assert len((await Lines(source.files).of(one)).splitlines()) == 1
+    source.close()
+
+
 async def test_docker_raw_and_lines_without_an_end(
     settings: FilesSettings, raw_settings: FilesSettings, container: Container, app_log: Path
 ) -> None:

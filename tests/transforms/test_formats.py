@@ -334,3 +334,18 @@ def test_an_access_log_of_envoy_in_both_formats() -> None:
     assert times[1] == 1_795_374_002_500_000_000
     assert ENVOY.startswith("[2026-11-22T19:00:0")
     assert 0 < times[1] - times[0] < 10 * 10**9
+
+
+def test_a_pattern_that_never_matches() -> None:
+    """
+    It is counted, takes linear time over a line of a megabyte, and the line is delivered without fields.
+    """
+    counters = Counters()
+    made = stages(
+        {"parse": "regex", "pattern": r"^(?P<a>(?:x+x+)+)y$"},
+        {"where": "not exists fields.a"},
+        counters=counters,
+    )
+    lines = [b"x" * 1_000_000, b"other"]
+    assert messages(applied(made, columns_of(lines))) == lines
+    assert counters.get(metric.UNPARSED_ROWS, "r", "regex") == 2
