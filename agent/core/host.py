@@ -215,5 +215,8 @@ class Host(Protocol):
     async def run_blocking(self, function: Callable[..., T], *args: Any) -> T:
         """Run *function* in the executor; a call that is cancelled ends when the function has."""
 
+    async def run_reading(self, function: Callable[..., T], *args: Any) -> T:
+        """The same for what only reads logs: calls that wait for the state disk do not hold it up."""
+
     async def run_child(self, arguments: Sequence[str], *, name: str) -> tuple[int, str]:
         """Run `tailrace ARGUMENTS` as a child process; return (exit code, last lines of its stderr)."""

@@ -35,7 +35,16 @@ from agent.core.generations import (
     from_row,
 )
 from agent.core.identity import NO_TAIL, file_id_of
-from agent.core.sightings import age_s, by_head, in_order, is_copy, is_same, remembered
+from agent.core.sightings import (
+    age_s,
+    by_head,
+    in_order,
+    is_copy,
+    is_late_copy,
+    is_same,
+    new_behind_touched,
+    remembered,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -178,8 +187,7 @@ class Chain:
                 if generation is not None:
                     placed[index] = generation
         self._make_way(ordered, placed)
-        last = max(placed, default=-1)
-        for index in range(last + 1, len(ordered)):
+        for index in range(max(placed, default=-1) + 1, len(ordered)):
             if not is_copy(ordered, index, self.generations, self._passed):
                 placed[index] = self._append(ordered[index], now, now_ns)
         self._place({placed[index].number: ordered[index] for index in placed}, now, now_ns)
@@ -195,7 +203,7 @@ class Chain:
 
     def measured(self, generation: Generation, size: int) -> None:
         """
-        Note that a file which nobody writes to ends at *size* (known at the end of a gz).
+        Note that a file that nobody writes to ends at *size* (known at the end of a gz).
         """
         generation.available = size
         generation.size = max(generation.size, size)
@@ -233,17 +241,17 @@ class Chain:
 
     def identify(self, generation: Generation, head: Head) -> None:
         """
-        Give *generation* its identity.
+        Give *generation* its identity; one that turns out to be a copy has none.
         """
         assert not generation.head
-        ordinals = [
-            other.ordinal
-            for other in self.generations
-            if other is not generation and (other.head, other.head_length) == head.key
-        ]
+        same = [item for item in self.generations if (item.head, item.head_length) == head.key]
+        place = generation.place
+        if is_late_copy(generation, head, same):
+            self.generations.remove(generation)
+            return
         generation.head, generation.head_length = head.key
         generation.stamped = head.stamped
-        generation.ordinal = max(ordinals, default=-1) + 1
+        generation.ordinal = max((item.ordinal for item in same), default=-1) + 1
         place = generation.place
         parts: tuple[str, ...] = (self._life, str(generation.number))
         if head.stamped:
@@ -328,20 +336,12 @@ class Chain:
 
     def _make_way(self, ordered: list[Sighting], placed: dict[int, Generation]) -> None:
         """
-        Let files that appeared before untouched generations come before them.
+        Let files that appeared before untouched generations come before them: their numbers are free.
 
         Between two looks a file can be written, copied, cut and written again.  The copy comes first,
-        but the live file was recognised.  Where no route has touched that, numbers are free.
+        but the live file was recognised.
         """
-        last = max((index for index, item in placed.items() if item.touched), default=-1)
-        fresh = [
-            index
-            for index in range(last + 1, len(ordered))
-            if index not in placed
-            and ordered[index].head is not None
-            and not any(item.same_head(ordered[index]) for item in self.generations)
-            and not is_copy(ordered, index, (), self._passed)
-        ]
+        fresh = new_behind_touched(ordered, placed, self.generations, self._passed)
         for index in [index for index in placed if fresh and index > fresh[0]]:
             self.generations.remove(placed.pop(index))
 

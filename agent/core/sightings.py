@@ -10,10 +10,11 @@ from agent.core.generations import State
 from agent.core.identity import Probe
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from agent.core.checkpoint import GenerationRow
     from agent.core.generations import Generation, Sighting
+    from agent.core.identity import Head
 
 #: Heads of passed generations that are remembered: more than any rotator keeps of a busy log.
 PASSED_MAX = 64
@@ -129,6 +130,40 @@ def is_copy(
         or any(item.same_head(sighting) for item in known)
         or any(item.head == head for item in ordered[index + 1 :])
     )
+
+
+def new_behind_touched(
+    ordered: Sequence[Sighting],
+    placed: Mapping[int, Generation],
+    known: Sequence[Generation],
+    passed: Collection[tuple[bytes, int]],
+) -> list[int]:
+    """
+    Return which files are nobody's and stand behind everything that a route has touched.
+    """
+    last = max((index for index, item in placed.items() if item.touched), default=-1)
+    return [
+        index
+        for index in range(last + 1, len(ordered))
+        if index not in placed
+        and ordered[index].head is not None
+        and not any(item.same_head(ordered[index]) for item in known)
+        and not is_copy(ordered, index, (), passed)
+    ]
+
+
+def is_late_copy(generation: Generation, head: Head, alike: Sequence[Generation]) -> bool:
+    """
+    Whether a rotated file without a head was a copy still to be made when it was seen: now it begins like *alike*.
+
+    Other files can begin alike where lines have no time of their own.  Of those a copy begins like what is live, or
+    was cut behind it.
+    """
+    place = generation.place
+    if place is None or place.parts.is_live or not alike:
+        return False
+    followed = any(item.state in (State.LIVE, State.CUT) for item in alike)
+    return head.stamped or (followed and not generation.finished)
 
 
 def remembered(

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Threads for cold reads, fsync and full rescans: none of them needs many at once.
+#: Threads for what waits for the state disk, fsync above all: nobody needs many at once.
 EXECUTOR_THREADS = 4
+#: Threads for scans and cold reads of logs.  They are not behind an fsync: a log that is cut meanwhile is lost.
+READING_THREADS = 2
 CHILD_STDERR_BYTES_MAX = 4096
 CODE_DIRECTORY = os.path.dirname(os.path.dirname(os.path.abspath(agent.__file__)))
 
@@ -68,12 +70,19 @@ class SystemHost:
         self._executor = ThreadPoolExecutor(
             EXECUTOR_THREADS, thread_name_prefix="tailrace-blocking"
         )
+        self._readers = ThreadPoolExecutor(READING_THREADS, thread_name_prefix="tailrace-reading")
 
     async def run_blocking(self, function: Callable[..., T], *args: Any) -> T:
         """
         Run *function* in the executor.
         """
         return await run_to_its_end(self._executor, function, *args)
+
+    async def run_reading(self, function: Callable[..., T], *args: Any) -> T:
+        """
+        Run *function* in the executor of those who read logs.
+        """
+        return await run_to_its_end(self._readers, function, *args)
 
     async def run_child(self, arguments: Sequence[str], *, name: str) -> tuple[int, str]:
         """
@@ -106,7 +115,8 @@ class SystemHost:
         """
         Let go of threads and watches.
         """
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        for executor in (self._executor, self._readers):
+            executor.shutdown(wait=False, cancel_futures=True)
         self._inotify.close()
 
 

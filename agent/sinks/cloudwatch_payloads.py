@@ -310,12 +310,16 @@ def _runs(
     segment = part.segment
     earlier = dict(part.earlier)
     losses: list[Loss] = []
+    here = sorted(present - earlier.keys())
+    head = here[0] if here else stop
     for offset in sorted(lost & earlier.keys()):
-        # The row began in the generation before; its end lies in this segment.
+        # The row began in the generation before; its end lies in this segment, before what begins here.
         generation = earlier[offset]
         file_id = segment.earlier_file_ids.get(generation, "")
         losses.append(Loss(segment.log, file_id, generation, offset, offset + 1, reason, 1, detail))
-    here = sorted(present - earlier.keys())
+        if segment.start < head:
+            place = (segment.log, segment.file_id, segment.generation, segment.start, head)
+            losses.append(Loss(*place, reason, 0, detail))
     run_start = run_rows = 0
     # The end of the last row is known from the columns; rows out of order must not turn it round.
     for offset in [*here, max(stop, here[-1] + 1) if here else stop]:

@@ -141,7 +141,7 @@ class Discovery:
         scope = scan.scope
         while self._over:
             self._forget(self._over.pop())
-        looks = Looks(self.disk, self._known, scan.opened, scan.errors, scan.open_max)
+        looks = Looks(self.disk, self._known, scan.opened, scan.errors, scan.open_max, scan.now_ns)
         run = _Run(self, scan, looks)
         if scope is Scope.ALL:
             self._aliases.clear()

@@ -251,7 +251,7 @@ class Files:
         dirty = self._rescans.begin(scope, began, root_missing=missing)
         scan = Scan(scope, dirty, began, clock.now_ns(), self.descriptors.room)
         try:
-            await self.host.run_blocking(self._discovery.look, scan)
+            await self.host.run_reading(self._discovery.look, scan)
             self._take(scan)
         finally:
             scan.close(self.host.disk)

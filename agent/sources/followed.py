@@ -15,7 +15,7 @@ from agent.core.generations import State
 from agent.core.identity import TAIL_BYTES_MAX, digest_of
 from agent.core.kubelet_path import path_facts
 from agent.core.sightings import probes_of
-from agent.sources.heads import Opened, first_line, has_tail, head_at, tails_at
+from agent.sources.heads import Opened, first_line, has_tail, head_at, is_whole, tails_at
 from agent.sources.marks import Marks
 from agent.sources.opens import Opens
 
@@ -108,7 +108,7 @@ class FollowedLog:
             elif size > generation.available:
                 self.grew(generation, size, disk, now=now)
         # The scan ran in another thread, a while ago: of what is open, the descriptor knows better.
-        fresh = [self._fresh(sighting, disk) for sighting in sightings]
+        fresh = [self._fresh(sighting, disk, now_ns) for sighting in sightings]
         self.sightings = fresh
         before = self.extent
         self.chain.observe(fresh, now=now, now_ns=now_ns)
@@ -118,18 +118,19 @@ class FollowedLog:
             self.mark(now_ns)
             self.quiet_since = now
 
-    def _fresh(self, sighting: Sighting, disk: Disk) -> Sighting:
+    def _fresh(self, sighting: Sighting, disk: Disk, now_ns: int) -> Sighting:
         opened = self.opened.get(sighting.key)
         if opened is None or opened.compressed:
             return sighting
         try:
-            size = disk.fstat(opened.fd).st_size
-            head = head_at(disk, opened.fd, compressed=False, whole=not sighting.parts.is_live)
+            status = disk.fstat(opened.fd)
+            whole = is_whole(sighting.parts, status.st_mtime_ns, now_ns)
+            head = head_at(disk, opened.fd, compressed=False, whole=whole)
             places = [item[1:] for item in probes_of(self.chain.generations)]
             tails = tails_at(disk, opened.fd, places, compressed=False)
         except OSError:
             return sighting._replace(unreadable=True)
-        return sighting._replace(size=size, head=head, tails=tails)
+        return sighting._replace(size=status.st_size, head=head, tails=tails)
 
     def was_cut_since(self, moment: float) -> bool:
         """

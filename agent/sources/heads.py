@@ -14,9 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.core.host import Disk
+    from agent.core.rotated_names import RotatedName
 
 #: Block in which the last line start is searched backwards.
 ALIGN_BYTES = 64 << 10
+
+
+#: A rotated file that was written to within this time may be a copy that is still being made.
+UNFINISHED_NS = 2_000_000_000
 
 
 @dataclass(slots=True)
@@ -27,6 +32,13 @@ class Opened:
 
     fd: int
     compressed: bool
+
+
+def is_whole(parts: RotatedName, mtime_ns: int, now_ns: int) -> bool:
+    """
+    Whether nobody writes to a file any more, so that a first line without an end is all that there is of it.
+    """
+    return not parts.is_live and now_ns - mtime_ns > UNFINISHED_NS
 
 
 def head_at(disk: Disk, fd: int, *, compressed: bool, whole: bool) -> Head | None:

@@ -133,7 +133,7 @@ class Lines:
             return self._disk.pread(opened.fd, length, offset)
         chunk = Chunk(length)
         with log.opened.in_use(self._disk):
-            read = await self._files.host.run_blocking(
+            read = await self._files.host.run_reading(
                 GzipStream().read, self._disk, opened.fd, chunk, length, offset
             )
         return bytes(memoryview(chunk)[:read])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.generations import Sighting
 from agent.sources.gunzip import size_hint
-from agent.sources.heads import Opened, head_at, tails_at
+from agent.sources.heads import Opened, head_at, is_whole, tails_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,12 +43,14 @@ class Looks:
         opened: dict[tuple[int, int], Opened],
         errors: list[tuple[str, OSError]],
         open_max: int,
+        now_ns: int,
     ) -> None:
         self._disk = disk
         self._known = known
         self._opened = opened
         self._errors = errors
         self._open_max = open_max
+        self._now_ns = now_ns
 
     def at(self, log: str, path: str, parts: RotatedName, status: FileStat) -> Sighting:
         """
@@ -84,7 +86,8 @@ class Looks:
             # The name may lead elsewhere by now: what counts is what was opened.
             status = disk.fstat(fd)
             compressed = sighting.parts.compressed
-            head = head_at(disk, fd, compressed=compressed, whole=not sighting.parts.is_live)
+            whole = is_whole(sighting.parts, status.st_mtime_ns, self._now_ns)
+            head = head_at(disk, fd, compressed=compressed, whole=whole)
             sighting = sighting._replace(
                 device=status.st_dev,
                 inode=status.st_ino,

@@ -82,15 +82,13 @@ class Reads:
         if opened.compressed:
             # Whatever ends this read early leaves a stream that stands nobody knows where.
             stream, follow.stream = follow.stream or GzipStream(), None
-            read = await self._host.run_blocking(
-                stream.read, disk, opened.fd, chunk, length, offset
-            )
+            read = await self._host.run_reading(stream.read, disk, opened.fd, chunk, length, offset)
             follow.stream = stream
             return read
         warm = disk.read_warm(opened.fd, chunk, length, offset)
         if warm is not None:
             return warm
-        return await self._host.run_blocking(disk.read_cold, opened.fd, chunk, length, offset)
+        return await self._host.run_reading(disk.read_cold, opened.fd, chunk, length, offset)
 
     def is_same(self, follow: Follow, generation: Generation, opened: Opened) -> bool:
         """

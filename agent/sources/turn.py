@@ -345,7 +345,7 @@ class Turn:
                 if opened is not None and opened.compressed:
                     offset = generation.size
                 elif opened is not None:
-                    offset = await self._host.run_blocking(
+                    offset = await self._host.run_reading(
                         last_line_start, self._host.disk, opened.fd, size
                     )
             except OSError as error:

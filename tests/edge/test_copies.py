@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -163,3 +164,52 @@ async def test_a_scan_is_cancelled(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await source.files.scan()
     assert not source.host.disk.opened
+
+
+@pytest.mark.parametrize("seen", [0, 20], ids=["empty", "half a line"])
+async def test_a_copy_is_seen_while_it_is_made(tmp_path: Path, seen: int) -> None:
+    """
+    It has no first line yet when the live file has been cut already: when it has one, it is what was cut.
+    """
+    log, copy = tmp_path / "app.log", tmp_path / "app.log.1"
+    text = line(1) + line(2)
+    log.write_text(text)
+    source = Source(FilesSettings(paths=(f"{tmp_path}/*.log",), rotate_grace_s=1.0))
+    # Its clock is far ahead of the files'.
+    now_ns = time.time_ns()
+    source.host.clock.now_ns = lambda: now_ns  # type: ignore[method-assign]
+    route = await source.start()
+    await source.settle(1)
+    log.write_text(text + line(3))
+    shutil.copy(log, copy)
+    copy.write_text(text[:seen])
+    log.write_text("")
+    await source.files.scan()
+    copy.write_text(text + line(3))
+    log.write_text(line(4))
+    await source.settle(10)
+    assert route.texts(log) == [b"1", b"2", b"3", b"4"]
+    assert len({segment.file_id for segment in route.segments}) == 2
+    assert not route.losses
+    source.close()
+
+
+async def test_a_rotated_file_that_ends_in_its_first_line_is_read_all_the_same(
+    tmp_path: Path,
+) -> None:
+    """
+    Once nobody has written to it for a while.
+    """
+    log = tmp_path / "app.log"
+    (tmp_path / "app.log.1").write_text(line(1)[:-1])
+    log.write_text(line(2))
+    source = Source(FilesSettings(paths=(f"{tmp_path}/*.log",), rotate_grace_s=1.0))
+    began_ns, began_s = time.time_ns(), source.host.clock.seconds
+    source.host.clock.now_ns = lambda: (  # type: ignore[method-assign]
+        began_ns + int((source.host.clock.seconds - began_s) * 1e9)
+    )
+    route = await source.start()
+    await source.settle(10)
+    assert route.texts(log) == [b"1", b"2"]
+    assert not route.losses
+    source.close()

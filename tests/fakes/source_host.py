@@ -145,6 +145,9 @@ class SourceHost:
         await asyncio.sleep(0)
         return function(*args)
 
+    async def run_reading(self, function: Callable[..., T], *args: Any) -> T:
+        return await self.run_blocking(function, *args)
+
 
 class Source:
     """

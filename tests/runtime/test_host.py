@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from agent.runtime.host import run_to_its_end
+from agent.runtime.host import EXECUTOR_THREADS, SystemHost, run_to_its_end
+from agent.runtime.own_log import OwnLog
 
 
 async def test_a_cancelled_call_ends_when_its_function_has() -> None:
@@ -36,6 +37,25 @@ async def test_a_cancelled_call_ends_when_its_function_has() -> None:
         with pytest.raises(asyncio.CancelledError):
             await call
         assert done == ["written"]
+
+
+async def test_logs_are_read_while_the_state_disk_hangs() -> None:
+    """
+    However many calls wait for it.
+    """
+    host = SystemHost(OwnLog())
+    go_on = threading.Event()
+    hanging = [
+        asyncio.create_task(host.run_blocking(go_on.wait, 30)) for _ in range(2 * EXECUTOR_THREADS)
+    ]
+    await asyncio.sleep(0.05)
+    try:
+        assert await asyncio.wait_for(host.run_reading(lambda: "read"), 10) == "read"
+        assert not any(call.done() for call in hanging)
+    finally:
+        go_on.set()
+        await asyncio.gather(*hanging)
+        host.close()
 
 
 async def test_a_cancelled_call_that_has_not_begun_never_does() -> None:

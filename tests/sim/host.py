@@ -177,6 +177,9 @@ class SimHost:
                     await asyncio.wait((done,))
             raise
 
+    async def run_reading(self, function: Callable[..., T], *args: Any) -> T:
+        return await self.run_blocking(function, *args)
+
     def _call(self, done: asyncio.Future[Any], function: Callable[..., Any], args: Any) -> None:
         if not self.alive:
             done.cancel()

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.core.checkpoint import Transaction
+    from tests.sim.pieces import Content
     from tests.sim.schedule import Plan
     from tests.sim.services import Service
-    from tests.sim.writers import Content
 
 BEGIN_S = 1000.0
 START_NS = 1_795_341_000_000_000_000

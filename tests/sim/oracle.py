@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from agent.core.batch import Loss
     from agent.core.checkpoint import Transaction
     from tests.sim.node import Node
+    from tests.sim.pieces import Content, Piece
     from tests.sim.seal import Row
-    from tests.sim.writers import Content, Piece
 
 NUMBER = re.compile(rb"<(\d+)>")
 #: Below it nobody can be sure that the agent has seen a file, or what was written to it (P2).
@@ -186,6 +186,13 @@ class Oracle:
                 if not certain:
                     repeatable.add(number)
 
+    def cloudwatch_refuses(self, messages: Iterable[str]) -> None:
+        """
+        Take note of the pieces in events that are refused.
+        """
+        for piece in self._pieces_of("".join(messages).encode()):
+            piece.refused = True
+
     def cloudwatch_answered(self, plain: bytes, *, arrived: bool) -> None:
         """
         Take note of whether the sender has the answer to a request that took effect.
@@ -316,14 +323,10 @@ class Oracle:
         if loss.reason is LossReason.DAMAGED:
             self.fail("P4", f"staged rows are damaged: {loss}")
         content = self.by_file_id.get(loss.file_id)
-        if content is None:
-            return
-        for piece in content.pieces:
-            if not loss.start <= piece.start < loss.stop or piece.number in self.lost[route]:
-                continue
+        for piece in content.named_by(loss.start, loss.stop) if content else ():
             # With the clock set back for hours the service takes nothing that was written before.
             refused = piece.refused or self._clock_moved
-            if loss.reason in REJECTED and not refused:
+            if piece.number in self.lost[route] or (loss.reason in REJECTED and not refused):
                 continue  # Rows that were refused share a record; what lies between them was taken.
             rejected = route == CLOUDWATCH and loss.reason in REJECTED
             known = piece.number in self.delivered[route]

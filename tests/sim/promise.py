@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.sim.writers import Piece
+    from tests.sim.pieces import Piece
 
 
 class BrokenPromise(Exception):  # noqa: N818 - the finding of a run

@@ -215,11 +215,21 @@ class CloudWatch(Service):
         if group is None or stream not in group.streams:
             raise rules.RefusalError("ResourceNotFoundException", "the stream does not exist")
         if REFUSED_MARK in plain:
+            self.world.oracle.cloudwatch_refuses(
+                event["message"]
+                for event in asked["logEvents"]
+                if REFUSED_MARK.decode() in event["message"]
+            )
             raise rules.invalid("an event that is always refused")
         events, now_ms = asked["logEvents"], self.world.now_ns() // 1_000_000
         rules.check_events(events, now_ms)
         kept, info = rules.refused_events(events, group, now_ms)
         messages = [message for _, message in kept]
+        if info:
+            taken = set(messages)
+            self.world.oracle.cloudwatch_refuses(
+                event["message"] for event in events if event["message"] not in taken
+            )
         self.world.oracle.cloudwatch_took(stream, messages, certain=certain, late=late)
         return {"rejectedLogEventsInfo": info} if info else {}
 

@@ -246,9 +246,10 @@ class Tree:
         inode.durable = dict(inode.entries)
 
     def _forget_content(self, inode: Inode, path: str, journaled: str, seen: set[int]) -> None:
-        if inode.number in seen:
+        # Not by number: a name that comes back may lead to an inode whose number another has by now.
+        if id(inode) in seen:
             return
-        seen.add(inode.number)
+        seen.add(id(inode))
         inode.held = 0
         for name, child in sorted(inode.entries.items()):
             self._forget_content(child, f"{path}/{name}", journaled, seen)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.core.batch import Segment
+    from tests.sim.pieces import Piece
     from tests.sim.schedule import Event
-    from tests.sim.writers import Piece
 
 #: Virtual seconds until a route must have caught up after everything healed: the slowest schedule of
 #: core/retry.py waits 90 s.

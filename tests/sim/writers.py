@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import gzip
 import posixpath
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from agent.core.identity import HEAD_BYTES_MAX, head_of
+from tests.sim.pieces import Content, Piece
 from tests.sim.services import REFUSED_MARK
 from tests.sim.tree import FILE
 
@@ -30,55 +30,6 @@ ROTATED_MAX = 3
 GZIP = b"\x1f\x8b"
 STREAMS = {1: b"stdout", 2: b"stderr"}
 _HOUR_NS = 3_600_000_000_000
-
-
-@dataclass(slots=True, eq=False)
-class Piece:
-    """
-    One physical line that was written whole.
-    """
-
-    number: int
-    content: Content
-    stream: int
-    start: int
-    stop: int
-    written_at: float
-    final: bool
-    #: Nobody has to deliver it: it was gone before anybody could be sure to have seen it.
-    excused: bool = False
-    #: A loss record may cover it.
-    may_be_lost: bool = False
-    #: The service refuses it: CloudWatch need not have it.
-    refused: bool = False
-    #: A power loss took a part of its file's first line: to anybody it is another file now.
-    torn: bool = False
-    #: A power loss took its end: what is left is another line, which the service may take after all.
-    cut: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class Content:
-    """
-    What was written from one beginning of a file on.
-    """
-
-    log: Log
-    number: int
-    created_at: float
-    inodes: list[Inode] = field(default_factory=list)
-    pieces: list[Piece] = field(default_factory=list)
-    size: int = 0
-    #: What the agent recognises it by; its file_id is of the agent's making.
-    head: tuple[str, bytes, int] | None = None
-    #: A power loss took its end.
-    shortened: bool = False
-    #: Number of the life of the agent that must have it open although it has no name.
-    held_by: int | None = None
-
-    @property
-    def named(self) -> bool:
-        return any(inode.names > 0 for inode in self.inodes)
 
 
 class Log:
@@ -99,6 +50,8 @@ class Log:
         #: What is behind each name of the family.
         self._by_inode: dict[Inode, Content] = {}
         self._late: Inode | None = None
+        #: The live file and its copy, until that is whole and the file is cut.
+        self._copying: tuple[Inode, Inode] | None = None
 
     # -- writing ------------------------------------------------------------------------------
 
@@ -148,8 +101,9 @@ class Log:
 
     def finish_line(self) -> None:
         """
-        Write the rest of a line that was begun.
+        End a copy that is being made, and write the rest of a line that was begun.
         """
+        self._finish_copy()
         if not self._unfinished:
             return
         rest, pieces = self._unfinished, self._unfinished_pieces
@@ -317,10 +271,26 @@ class Log:
         else:
             path = self._dated()
         copy = tree.make(path)
-        tree.write(copy, bytes(live.data), 0)
         content = self._by_inode[live]
         content.inodes.append(copy)
         self._by_inode[copy] = content
+        self._copying = (live, copy)
+        self.world.later(self.random.random() * 0.03, self._copy_half, copy)
+        self.world.later(0.03 + self.random.random() * 0.03, self._finish_copy)
+
+    def _copy_half(self, copy: Inode) -> None:
+        if self._copying is not None and self._copying[1] is copy:
+            data = bytes(self._copying[0].data)
+            self.world.tree.write(copy, data[: self.random.randrange(len(data))], 0)
+
+    def _finish_copy(self) -> None:
+        if self._copying is None:
+            return
+        (live, copy), self._copying = self._copying, None
+        self.world.tree.write(copy, bytes(live.data), 0)
+        content = self._by_inode[live]
+        # The file that has it from now on.
+        content.created_at = self.world.loop.now
         self._truncate(content)
 
     def _truncate(self, content: Content) -> None:
@@ -365,7 +335,7 @@ class Log:
         Find out what is left of the files; nobody writes to them any more.
         """
         self._unfinished = b""
-        self._late = None
+        self._late = self._copying = None
         for content in self.contents:
             for inode in content.inodes:
                 inode.held = 0
