@@ -96,7 +96,9 @@ class Scan:
         """
         for sighting in family:
             opened = self.opened.get(sighting.key)
-            if opened is None or not sighting.parts.is_live or sighting.head is None:
+            if opened is None or opened.compressed or sighting.head is None:
+                continue  # Nobody cuts what is compressed.
+            if not sighting.parts.is_live:
                 continue
             status = disk.fstat(opened.fd)
             if (status.st_size, status.st_mtime_ns) != (sighting.size, sighting.mtime_ns):
