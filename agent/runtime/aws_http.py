@@ -13,7 +13,7 @@ import socket
 import ssl
 from base64 import b64encode
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from aiohappyeyeballs import start_connection
@@ -88,7 +88,7 @@ class Http:
         self._closed = True
         for way in list(self._idle):
             while (connection := self._kept(way)) is not None:
-                _close(connection)
+                connection.close()
         # Closed transports tell their protocols in the next round of the loop.
         await asyncio.sleep(0)
 
@@ -144,9 +144,9 @@ class Http:
 
     def _keep(self, way: Way, connection: HttpConnection) -> None:
         if self._closed:
-            _close(connection)
+            connection.close()
         elif connection.reusable:
-            timer = asyncio.get_running_loop().call_later(KEEPALIVE_S, _close, connection)
+            timer = asyncio.get_running_loop().call_later(KEEPALIVE_S, connection.close)
             self._idle.setdefault(way, []).append((connection, timer))
 
     def _way(self, url: str, settings: AwsSettings) -> Way:
@@ -229,7 +229,7 @@ async def _tunnel(connection: HttpConnection, way: Way, context: ssl.SSLContext)
     head = f"CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n{_proxy_login(way.proxy)}\r\n"
     answer = await connection.ask("CONNECT", head.encode(), b"")
     if not 200 <= answer.status < 300:
-        _close(connection)
+        connection.close()
         raise OSError(
             f"the proxy {_proxy_place(way.proxy).authority} answered {answer.status} to CONNECT; "
             "check `proxy`, HTTPS_PROXY and NO_PROXY"
@@ -240,12 +240,16 @@ async def _tunnel(connection: HttpConnection, way: Way, context: ssl.SSLContext)
             connection.transport, connection, context, server_hostname=way.place.host
         )
     except BaseException:
-        _close(connection)
+        connection.close()
         raise
 
 
+def _proxy_parts(proxy: str) -> SplitResult:
+    return urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+
+
 def _proxy_place(proxy: str) -> Place:
-    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    parts = _proxy_parts(proxy)
     if parts.scheme not in _PORTS or not parts.hostname:
         raise RetryError(
             f"a proxy is neither http://host nor https://host but {parts.scheme}:; "
@@ -260,7 +264,7 @@ def _proxy_login(proxy: str) -> str:
     """
     Return the header line with the name and the password in the proxy's URL, "" without.
     """
-    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    parts = _proxy_parts(proxy)
     if parts.username is None:
         return ""
     login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
@@ -282,11 +286,6 @@ def _head(method: str, url: str, headers: Mapping[str, str], way: Way, size: int
     if by_proxy:
         lines.append(_proxy_login(way.proxy))
     return "".join((*lines, "\r\n")).encode()
-
-
-def _close(connection: HttpConnection) -> None:
-    if connection.transport is not None:
-        connection.transport.abort()
 
 
 def where(url: str) -> str:

@@ -89,7 +89,14 @@ class HttpConnection(asyncio.Protocol):
         finally:
             self._answer = None
             if not self.reusable:
-                self.transport.abort()
+                self.close()
+
+    def close(self) -> None:
+        """
+        End the connection at once, whatever is under way.
+        """
+        if self.transport is not None:
+            self.transport.abort()
 
     async def _write(
         self, head: bytes, body: bytes | memoryview, answer: asyncio.Future[HttpResponse]
@@ -194,5 +201,4 @@ class HttpConnection(asyncio.Protocol):
         self.reusable = False
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)
-        if self.transport is not None:
-            self.transport.abort()
+        self.close()
