@@ -266,7 +266,8 @@ class ParquetSink(Sink):
         until: list[float] = []
         if self._pending:
             until.append(self._pending_since + self._settings.frame_age_s)
-        if self._committed and not self._close_due and not self._sealed.sealing:
+        # Not `_close_due`: the age can be reached between its answer and this one.
+        if self._committed and self._confirmed == self._committed and not self._sealed.sealing:
             until.append(self._opened_at + self._settings.window_age_s)
         if self.full:
             until.append(now + TELL_EVERY_S)

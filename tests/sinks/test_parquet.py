@@ -5,6 +5,7 @@ The Parquet sink, from accept to object: exactly once, whatever happens.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -26,6 +27,9 @@ from tests.sinks.parquet_kit import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from agent.core.host import AwsClient
+    from agent.sinks.parquet import ParquetSink
 
 
 @pytest.fixture(autouse=True)
@@ -98,6 +102,30 @@ async def test_windows_do_not_pile_up_behind_a_slow_seal(tmp_path: Path) -> None
     await kit.run(ROWS, checkpoint_every=1)
     assert kit.delivered() == list(range(ROWS))
     assert kit.host.children <= 3
+
+
+async def test_a_window_is_sealed_at_its_age_however_busy_the_machine(tmp_path: Path) -> None:
+    """
+    Time passes also between two looks at the clock: a window that comes of age there is not forgotten.
+    """
+    kit = Kit(tmp_path, window_age_s=10.0)
+    clock, make = kit.host.clock, kit.sink
+
+    def sink(resolve: Resolve, tasks: GroupTasks, client: AwsClient | None) -> ParquetSink:
+        made = make(resolve, tasks, client)
+
+        async def uploaded(timeout_s: float) -> None:
+            monotonic, looks = clock.monotonic, itertools.count(start=6, step=6)
+            clock.monotonic = lambda: monotonic() + next(looks)  # type: ignore[method-assign]
+            async with asyncio.timeout(timeout_s):
+                while kit.delivered() != list(range(ROWS)):
+                    await asyncio.sleep(0.01)
+
+        made.finish = uploaded  # type: ignore[method-assign]
+        return made
+
+    kit.sink = sink  # type: ignore[method-assign]
+    await kit.run(ROWS, checkpoint_every=ROWS)
 
 
 async def test_what_is_not_uploaded_in_time_is_resumed(tmp_path: Path) -> None:
