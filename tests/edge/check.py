@@ -20,7 +20,9 @@ from tests.edge.journal import STREAMS, UNLINKED, Journal, Line, Name, file_id_o
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-#: A second is promised; a machine that is shared may sleep for another.
+    from tests.edge.own_time import OwnTime
+
+#: A second is promised; what the disk and the writer's clock take of it is not known to the agent's own time.
 GRACE_S = 2.0
 #: A loss record for what could be read so long, with every sink up, was not necessary.
 NEEDLESS_S = 10.0
@@ -70,9 +72,10 @@ class Checker:
     The journal of a writer, ready to be asked.
     """
 
-    def __init__(self, journal: Journal, up: Spans) -> None:
+    def __init__(self, journal: Journal, up: Spans, own_time: OwnTime) -> None:
         self.journal = journal
         self.up = up
+        self.own_time = own_time
         self.verdict = Verdict(lines=len(journal.lines))
         self.line_of = {self.name(line): line for line in journal.lines}
         self.lines_of: dict[int, list[Line]] = defaultdict(list)
@@ -96,8 +99,9 @@ class Checker:
 
     def readable(self, line: Line, seconds: float) -> bool:
         """
-        Whether an agent that was up could read *line* for so long.
+        Whether an agent that was up could read *line* for so long, of its own time.
         """
+        had = self.own_time
         for inode in self.journal.contents[line.content].inodes:
             until = float("inf") if inode.until is None else inode.until
             # Of spans that begin before the line, only the latest can still be under way.
@@ -105,9 +109,9 @@ class Checker:
                 if start > until:
                     break
                 # Who was up for so long before the last name went has it open, and reads on.
-                opened = max(start, inode.since) + seconds < min(until, stop)
+                opened = had(max(start, inode.since)) + seconds < had(min(until, stop))
                 end = stop if opened and inode.how == UNLINKED else min(until, stop)
-                if max(start, inode.since, line.at) + seconds < end:
+                if had(max(start, inode.since, line.at)) + seconds < had(end):
                     return True
         return False
 

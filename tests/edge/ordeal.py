@@ -30,6 +30,7 @@ from tests.e2e.world import REPOSITORY, World
 from tests.edge import landed, storms
 from tests.edge.check import Checker, Spans, Verdict
 from tests.edge.journal import Journal, names_in
+from tests.edge.own_time import OwnTime
 from tests.fakes.ports import unused_port
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ SLOTS = 14
 #: A line that was delivered so long before a crash is not repeated after it: it was committed
 #: (commit_interval_s is 0.1 here).
 COMMITTED_S = 3.0
-#: The driver's own loop slept through such a gap: so did the agent.
-ASLEEP_S = 0.3
 CATCH_UP_S = 90.0
 #: An agent that is not ready after this is killed all the same.
 START_S = 15.0
@@ -60,8 +59,8 @@ class Ordeal:
         self.world, self.seed, self.slots = world, seed, slots
         self.random = random.Random(seed)
         self.up: Spans = []
+        self.own_time = OwnTime()
         self.kills: list[float] = []
-        self.asleep: Spans = []
         self.faults: Counter[str] = Counter()
         self.writer: asyncio.subprocess.Process | None = None
         self.found = Verdict()
@@ -172,18 +171,6 @@ class Ordeal:
         await self.world.kill()
         await asyncio.sleep(self.random.choice((0, 0, 0.2, 1)))
 
-    async def watch(self) -> None:
-        """
-        Note when this machine did not let us run.
-        """
-        before = time.monotonic()
-        while True:
-            await asyncio.sleep(0.05)
-            now = time.monotonic()
-            if now - before > ASLEEP_S:
-                self.asleep.append((before, now))
-            before = now
-
     async def catch_up(self) -> None:
         """
         Wait until nothing lags, with an agent that lives on, then drain it.
@@ -207,19 +194,12 @@ class Ordeal:
 
     # -- what is wrong ------------------------------------------------------------------------
 
-    def spans(self) -> Spans:
+    def pid(self) -> int | None:
         """
-        Return when the agent was up, and awake.
+        Return the process of the agent, where there is one.
         """
-        awake: Spans = []
-        for start, stop in self.up:
-            at = start
-            for asleep, woken in self.asleep:
-                if start < woken and asleep < stop:
-                    awake.append((at, max(at, asleep)))
-                    at = woken
-            awake.append((at, stop))
-        return awake
+        agent = self.world.agent
+        return None if agent is None or agent.returncode is not None else agent.pid
 
     async def check(self) -> None:
         """
@@ -231,9 +211,9 @@ class Ordeal:
         # A graceful stop: the next agent finds nothing to repeat.
         await self.catch_up()
         journal = msgspec.json.decode((world.directory / "journal.json").read_bytes(), type=Journal)
-        spans = self.spans()
-        (world.directory / "run.json").write_text(json.dumps({"up": spans, "kills": self.kills}))
-        checker = Checker(journal, spans)
+        run = {"up": self.up, "kills": self.kills, "own_time": self.own_time.samples}
+        (world.directory / "run.json").write_text(json.dumps(run))
+        checker = Checker(journal, self.up, self.own_time)
         by_route = {
             route: [loss for loss in losses if loss["route"] == route]
             for route in ("cloudwatch", "archive")
@@ -261,11 +241,9 @@ class Ordeal:
                     before = latest.get(name, now)
                     latest[name] = now
                     kill = next((at for at in self.kills if before < at < now), 0.0)
-                    if kill and kill - before > COMMITTED_S + self.slept(before, kill):
-                        yield f"{name}: delivered {kill - before:.1f} s before the crash"
-
-    def slept(self, start: float, stop: float) -> float:
-        return sum(min(stop, b) - max(start, a) for a, b in self.asleep if a < stop and b > start)
+                    had_s = self.own_time(kill) - self.own_time(before)
+                    if kill and had_s > COMMITTED_S:
+                        yield f"{name}: delivered {had_s:.1f} s before the crash"
 
 
 async def crashes(directory: Path, *, seed: int, kills: int, slots: int = SLOTS) -> Ordeal:
@@ -303,7 +281,7 @@ async def _run(
 ) -> Ordeal:
     async with World(directory) as world:
         ordeal = Ordeal(world, seed=seed, slots=slots)
-        watch = asyncio.create_task(ordeal.watch())
+        watch = asyncio.create_task(ordeal.own_time.sample(ordeal.pid))
         try:
             await ordeal.begin()
             await trouble(ordeal)
@@ -344,7 +322,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=50, help="kills, or storms")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--slots", type=int, default=SLOTS, help="containers at a time")
-    parser.add_argument("--keep", action="store_true", help="keep the directory of the run")
+    parser.add_argument("--keep", action="store_true", help="keep the directory of any run")
     args = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="tailrace-ordeal-"))
     run = (
@@ -360,7 +338,7 @@ def main() -> int:
         print(
             f"again: python -m tests.edge.ordeal {args.trouble} --count {args.count} --seed {args.seed}"
         )
-    if args.keep:
+    if args.keep or ordeal.found.problems:
         print(directory)
     else:
         shutil.rmtree(directory)

@@ -139,7 +139,7 @@ async def test_far_behind(tmp_path: Path, free_port: int) -> None:
         pods = [world.pod(f"web-{number}") for number in range(4)]
         for pod in pods:
             pod.raw(b"".join(_long_line(number) for number in range(4000)))
-        world.cloudwatch.tps = 1
+        world.cloudwatch.tps = 0.05
         await world.start()
         await world.started()
         for _ in range(3):

@@ -18,6 +18,7 @@ from tests.edge import ordeal as whole
 from tests.edge.check import NEEDLESS_S, Checker, Row
 from tests.edge.intervals import Intervals
 from tests.edge.journal import CUT, UNLINKED, Content, Inode, Journal, Line, Name, text_of
+from tests.edge.own_time import OwnTime, waited_for_cpu_s
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,11 +83,12 @@ def checked(
     written: Journal | None = None,
     losses: Sequence[tuple[int, int]] = (),
     up: float = 1000,
+    own_time: OwnTime | None = None,
 ) -> list[str]:
     """
     Return the problems of *events* in one stream.
     """
-    checker = Checker(written or journal(), [(0.0, up)])
+    checker = Checker(written or journal(), [(0.0, up)], own_time or OwnTime())
     (file_id,) = checker.file_ids
     records = [{"file_id": file_id, "start": start, "stop": stop} for start, stop in losses]
     checker.check_events("cloudwatch", [events], records)
@@ -147,6 +149,33 @@ def test_who_has_a_file_open_reads_on() -> None:
     assert not checked([text(0), text(2, 3)], written=written)
 
 
+def test_the_promise_is_of_time_in_which_the_agent_runs() -> None:
+    """
+    A file that was there for 5 s while the agent's threads had a core for one of them; with all 5 it is owed.
+    """
+    written = journal(until=15.0, how=CUT)
+    assert checked([text(0), text(2, 3)], written=written, own_time=OwnTime())
+    waiting = OwnTime()
+    waiting.add(10.0, 0.0)
+    for step in range(1, 26):
+        waiting.add(10.0 + step * 0.2, 0.16)
+    assert not checked([text(0), text(2, 3)], written=written, own_time=waiting)
+
+
+def test_own_time() -> None:
+    """
+    Waiting for a core does not count, nor does a gap between two samples; threads that wait together take one moment.
+    """
+    own = OwnTime()
+    for moment, waited in ((0.2, 0.0), (0.4, 0.1), (0.6, 0.5), (2.0, 0.0), (2.2, -1.0)):
+        own.add(moment, waited)
+    expected = {0.1: 0.1, 0.2: 0.2, 0.3: 0.25, 0.4: 0.3, 0.6: 0.3, 1.0: 0.3, 2.2: 0.5, 3.2: 1.5}
+    assert {moment: round(own(moment), 9) for moment in expected} == expected
+    assert own(float("inf")) == float("inf")
+    assert waited_for_cpu_s(os.getpid()) >= 0
+    assert waited_for_cpu_s(2**22 + 1) == 0
+
+
 @pytest.mark.parametrize(
     ("events", "problem"),
     [
@@ -178,7 +207,7 @@ def test_what_can_be_wrong_with_rows(change: dict[str, Any], problem: str) -> No
     """
     Every row once, at its place.
     """
-    checker = Checker(journal(), [(0.0, 1000.0)])
+    checker = Checker(journal(), [(0.0, 1000.0)], OwnTime())
     (file_id,) = checker.file_ids
     rows = [Row(file_id, at * 100, "line", "stdout", text(at)) for at in (0, 1)]
     rows += [Row(file_id, 200, "line", "stdout", text(2, 3))._replace(**change)]
