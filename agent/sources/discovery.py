@@ -34,8 +34,12 @@ if TYPE_CHECKING:
     from agent.sources.heads import Opened
     from agent.sources.looks import Known
 
+    Listing = list[tuple[str, FileStat]]
+
 #: A directory whose mtime is younger than this when it is listed may change without its mtime doing so.
 RACY_NS = 2_000_000_000
+#: The grain of a file system's times, with a margin: a tick of the kernel's clock is 1 to 10 ms.
+TICK_NS = 50_000_000
 LIST_ATTEMPTS = 3
 DEPTH_MAX = 40  # as many as the kernel follows links: stops circles below `**`
 #: Errors that mean that a directory is gone, rather than that it cannot be seen.
@@ -88,6 +92,8 @@ class Scan:
     errors: list[tuple[str, OSError]] = field(default_factory=list)
     directories_new: list[str] = field(default_factory=list)
     directories_gone: list[str] = field(default_factory=list)
+    #: Directories that changed all the time while they were looked at: what is in them is not known.
+    unsteady: list[str] = field(default_factory=list)
     blind: frozenset[str] = frozenset()
 
     def was_cut(self, family: Iterable[Sighting], disk: Disk) -> bool:
@@ -287,18 +293,24 @@ class _Run:
         List the directory; False if it cannot be.
         """
         self.visited.add(directory.path)
-        # A file that is cut behind the listing is one of which no copy was listed: then once more.
         for _ in range(LIST_ATTEMPTS):
-            mtime_ns = self._visit(directory)
-            if mtime_ns is None or self._is_still(directory.path, mtime_ns):
-                break
-        return mtime_ns is not None
+            listing = self._visit(directory)
+            if listing is None:
+                return False
+            if self._is_still(directory, listing):
+                return True
+        # It changes faster than it can be looked at.
+        directory.mtime_ns = -2
+        for key in self._discovery.homes[directory.path].values():
+            self._scan.families.pop(key, None)
+        self._scan.unsteady.append(directory.path)
+        return True
 
-    def _visit(self, directory: Directory) -> int | None:
+    def _visit(self, directory: Directory) -> Listing | None:
         directories, path = self._discovery.directories, directory.path
         try:
             mtime_ns = self._discovery.disk.stat(path).st_mtime_ns
-            listing, mtime_ns = self._list(path, mtime_ns)
+            listing = self._discovery.disk.list(path)
         except OSError as error:
             if error.errno not in _GONE:
                 self._scan.errors.append((path, error))
@@ -312,27 +324,27 @@ class _Run:
         if path not in directories:
             directories[path] = directory
             self._scan.directories_new.append(path)
-        racy = self._scan.now_ns - mtime_ns < RACY_NS
-        directory.mtime_ns = -2 if racy else mtime_ns
+        directory.mtime_ns = mtime_ns
         self._take(directory, listing)
-        return mtime_ns
+        return listing
 
-    def _is_still(self, path: str, mtime_ns: int) -> bool:
+    def _is_still(self, directory: Directory, listing: Listing) -> bool:
+        """
+        Whether *listing* was the whole directory, from before it was read until all in it was looked at.
+
+        A rename meanwhile can hide a file under both of its names; the copy of a file that was cut was not listed.
+        """
+        disk, path = self._discovery.disk, directory.path
         try:
-            return self._discovery.disk.stat(path).st_mtime_ns == mtime_ns
+            if disk.stat(path).st_mtime_ns != directory.mtime_ns:
+                return False
+            age_ns = self._scan.now_ns - directory.mtime_ns
+            if age_ns < RACY_NS:
+                directory.mtime_ns = -2
+            # Two changes in one tick of the kernel's clock leave one mtime.
+            return age_ns >= TICK_NS or _names(disk.list(path)) == _names(listing)
         except OSError:
             return False
-
-    def _list(self, path: str, mtime_ns: int) -> tuple[list[tuple[str, FileStat]], int]:
-        # A rename while the directory is read can hide a file under both of its names.
-        disk = self._discovery.disk
-        for _ in range(LIST_ATTEMPTS):
-            listing = disk.list(path)
-            after_ns = disk.stat(path).st_mtime_ns
-            if after_ns == mtime_ns:
-                break
-            mtime_ns = after_ns
-        return listing, mtime_ns
 
     def _gone(self, path: str) -> None:
         prefix = path.rstrip("/") + "/"
@@ -348,7 +360,7 @@ class _Run:
             for key in discovery.homes.pop(known, {}).values():
                 self._scan.families[key] = []
 
-    def _take(self, directory: Directory, listing: list[tuple[str, FileStat]]) -> None:
+    def _take(self, directory: Directory, listing: Listing) -> None:
         children = {name for name, status in listing if stat.S_ISDIR(status.st_mode)}
         for child in directory.children - children:
             self._gone(posixpath.join(directory.path, child))
@@ -359,6 +371,10 @@ class _Run:
                 self._looks.at(key, posixpath.join(directory.path, name), parts, status)
                 for name, parts, status in family
             ]
+
+
+def _names(listing: Listing) -> dict[str, tuple[int, int]]:
+    return {name: (status.st_dev, status.st_ino) for name, status in listing}
 
 
 def errno_name(error: OSError) -> str:

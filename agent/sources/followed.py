@@ -15,7 +15,7 @@ from agent.core.generations import State
 from agent.core.identity import TAIL_BYTES_MAX, digest_of
 from agent.core.kubelet_path import path_facts
 from agent.core.sightings import probes_of
-from agent.sources.heads import Opened, first_line, has_tail, head_at, is_whole, tails_at
+from agent.sources.heads import Opened, first_line, has_tail, head_at, look_at, tails_at
 from agent.sources.marks import Marks
 from agent.sources.opens import Opens
 
@@ -123,9 +123,7 @@ class FollowedLog:
         if opened is None or opened.compressed:
             return sighting
         try:
-            status = disk.fstat(opened.fd)
-            whole = is_whole(sighting.parts, status.st_mtime_ns, now_ns)
-            head = head_at(disk, opened.fd, compressed=False, whole=whole)
+            status, head = look_at(disk, opened.fd, sighting.parts, now_ns=now_ns)
             places = [item[1:] for item in probes_of(self.chain.generations)]
             tails = tails_at(disk, opened.fd, places, compressed=False)
         except OSError:

@@ -13,7 +13,7 @@ from agent.sources.gunzip import GzipError, first_bytes, slices
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.core.host import Disk
+    from agent.core.host import Disk, FileStat
     from agent.core.rotated_names import RotatedName
 
 #: Block in which the last line start is searched backwards.
@@ -39,6 +39,24 @@ def is_whole(parts: RotatedName, mtime_ns: int, now_ns: int) -> bool:
     Whether nobody writes to a file any more, so that a first line without an end is all that there is of it.
     """
     return not parts.is_live and now_ns - mtime_ns > UNFINISHED_NS
+
+
+def look_at(
+    disk: Disk, fd: int, parts: RotatedName, *, now_ns: int
+) -> tuple[FileStat, Head | None]:
+    """
+    Return what an open plain file has, and how it begins: both of one content.
+
+    It can be cut and written anew between two calls; then both are asked again.
+    """
+    first = _first(disk, fd, compressed=False)
+    while True:
+        status = disk.fstat(fd)
+        before, first = first, _first(disk, fd, compressed=False)
+        head = head_of(first, whole=False)
+        if first == before or (head is not None and head == head_of(before, whole=False)):
+            whole = is_whole(parts, status.st_mtime_ns, now_ns)
+            return status, head_of(first, whole=whole)
 
 
 def head_at(disk: Disk, fd: int, *, compressed: bool, whole: bool) -> Head | None:

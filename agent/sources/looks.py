@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.generations import Sighting
 from agent.sources.gunzip import size_hint
-from agent.sources.heads import Opened, head_at, is_whole, tails_at
+from agent.sources.heads import Opened, head_at, look_at, tails_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,10 +84,11 @@ class Looks:
         keep = already is not None
         try:
             # The name may lead elsewhere by now: what counts is what was opened.
-            status = disk.fstat(fd)
             compressed = sighting.parts.compressed
-            whole = is_whole(sighting.parts, status.st_mtime_ns, self._now_ns)
-            head = head_at(disk, fd, compressed=compressed, whole=whole)
+            if compressed:
+                status, head = disk.fstat(fd), head_at(disk, fd, compressed=True, whole=True)
+            else:
+                status, head = look_at(disk, fd, sighting.parts, now_ns=self._now_ns)
             sighting = sighting._replace(
                 device=status.st_dev,
                 inode=status.st_ino,
