@@ -92,8 +92,6 @@ class Scan:
     errors: list[tuple[str, OSError]] = field(default_factory=list)
     directories_new: list[str] = field(default_factory=list)
     directories_gone: list[str] = field(default_factory=list)
-    #: Directories that changed all the time while they were looked at: what is in them is not known.
-    unsteady: list[str] = field(default_factory=list)
     blind: frozenset[str] = frozenset()
 
     def was_cut(self, family: Iterable[Sighting], disk: Disk) -> bool:
@@ -298,12 +296,9 @@ class _Run:
             if listing is None:
                 return False
             if self._is_still(directory, listing):
-                return True
-        # It changes faster than it can be looked at.
-        directory.mtime_ns = -2
-        for key in self._discovery.homes[directory.path].values():
-            self._scan.families.pop(key, None)
-        self._scan.unsteady.append(directory.path)
+                break
+        if self._scan.now_ns - directory.mtime_ns < RACY_NS:
+            directory.mtime_ns = -2
         return True
 
     def _visit(self, directory: Directory) -> Listing | None:
@@ -338,11 +333,9 @@ class _Run:
         try:
             if disk.stat(path).st_mtime_ns != directory.mtime_ns:
                 return False
-            age_ns = self._scan.now_ns - directory.mtime_ns
-            if age_ns < RACY_NS:
-                directory.mtime_ns = -2
             # Two changes in one tick of the kernel's clock leave one mtime.
-            return age_ns >= TICK_NS or _names(disk.list(path)) == _names(listing)
+            old = self._scan.now_ns - directory.mtime_ns >= TICK_NS
+            return old or _names(disk.list(path)) == _names(listing)
         except OSError:
             return False
 

@@ -264,8 +264,6 @@ class Files:
             self.count_error(path, error)
             if is_descriptor_limit(error) and self.descriptors.make_room():
                 self._rescans.mark(posixpath.dirname(path))
-        for path in scan.unsteady:
-            self._rescans.mark(path)
         for key, family in scan.families.items():
             log = self.logs.get(key)
             seen = family

@@ -55,8 +55,9 @@ def look_at(
         before, first = first, _first(disk, fd, compressed=False)
         head = head_of(first, whole=False)
         if first == before or (head is not None and head == head_of(before, whole=False)):
-            whole = is_whole(parts, status.st_mtime_ns, now_ns)
-            return status, head_of(first, whole=whole)
+            if head is None and is_whole(parts, status.st_mtime_ns, now_ns):
+                head = head_of(first, whole=True)
+            return status, head
 
 
 def head_at(disk: Disk, fd: int, *, compressed: bool, whole: bool) -> Head | None:

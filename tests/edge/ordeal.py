@@ -241,8 +241,10 @@ class Ordeal:
                     before = latest.get(name, now)
                     latest[name] = now
                     kill = next((at for at in self.kills if before < at < now), 0.0)
+                    if not kill:
+                        continue
                     had_s = self.own_time(kill) - self.own_time(before)
-                    if kill and had_s > COMMITTED_S:
+                    if had_s > COMMITTED_S:
                         yield f"{name}: delivered {had_s:.1f} s before the crash"
 
 

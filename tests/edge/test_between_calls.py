@@ -39,7 +39,9 @@ def rename(log: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("times", [1, 3])
-def test_size_and_head_are_of_one_content(tmp_path: Path, times: int) -> None:
+def test_size_and_head_are_of_one_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
     """
     A file that is cut and written anew behind the call that asks for its size is asked again.
     """
@@ -55,7 +57,7 @@ def test_size_and_head_are_of_one_content(tmp_path: Path, times: int) -> None:
             times -= 1
         return status
 
-    disk.fstat = cut_behind  # type: ignore[assignment]
+    monkeypatch.setattr(disk, "fstat", cut_behind)
     fd = disk.open(str(log))
     parts = as_live(log.name)
     assert parts is not None
@@ -65,7 +67,9 @@ def test_size_and_head_are_of_one_content(tmp_path: Path, times: int) -> None:
     disk.close(fd)
 
 
-async def test_a_rename_in_the_tick_of_the_one_before(tmp_path: Path) -> None:
+async def test_a_rename_in_the_tick_of_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """
     Then the directory's time says nothing: it is listed again, or a file would hide behind two names that moved.
     """
@@ -80,12 +84,12 @@ async def test_a_rename_in_the_tick_of_the_one_before(tmp_path: Path) -> None:
     await source.settle(1)
     log.write_text(lines(range(2, 3)))
     before = tmp_path.stat()
-    source.host.clock.now_ns = lambda: before.st_mtime_ns  # type: ignore[method-assign]
+    monkeypatch.setattr(source.host.clock, "now_ns", lambda: before.st_mtime_ns)
 
     def stand_still(path: str) -> FileStat:
         return before if path == str(tmp_path) else stat(path)
 
-    disk.stat = stand_still  # type: ignore[assignment]
+    monkeypatch.setattr(disk, "stat", stand_still)
 
     def list_and_rename(directory: str) -> list[tuple[str, FileStat]]:
         listing = listed(directory)
@@ -93,7 +97,7 @@ async def test_a_rename_in_the_tick_of_the_one_before(tmp_path: Path) -> None:
             rename(log, lines(range(3, 4)))
         return listing
 
-    disk.list = list_and_rename  # type: ignore[method-assign]
+    monkeypatch.setattr(disk, "list", list_and_rename)
     await source.settle(5)
     assert route.texts(log) == [b"1", b"2", b"3"]
     source.close()

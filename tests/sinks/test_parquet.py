@@ -104,7 +104,9 @@ async def test_windows_do_not_pile_up_behind_a_slow_seal(tmp_path: Path) -> None
     assert kit.host.children <= 3
 
 
-async def test_a_window_is_sealed_at_its_age_however_busy_the_machine(tmp_path: Path) -> None:
+async def test_a_window_is_sealed_at_its_age_however_busy_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """
     Time passes also between two looks at the clock: a window that comes of age there is not forgotten.
     """
@@ -116,15 +118,15 @@ async def test_a_window_is_sealed_at_its_age_however_busy_the_machine(tmp_path: 
 
         async def uploaded(timeout_s: float) -> None:
             monotonic, looks = clock.monotonic, itertools.count(start=6, step=6)
-            clock.monotonic = lambda: monotonic() + next(looks)  # type: ignore[method-assign]
+            monkeypatch.setattr(clock, "monotonic", lambda: monotonic() + next(looks))
             async with asyncio.timeout(timeout_s):
                 while kit.delivered() != list(range(ROWS)):
                     await asyncio.sleep(0.01)
 
-        made.finish = uploaded  # type: ignore[method-assign]
+        monkeypatch.setattr(made, "finish", uploaded)
         return made
 
-    kit.sink = sink  # type: ignore[method-assign]
+    monkeypatch.setattr(kit, "sink", sink)
     await kit.run(ROWS, checkpoint_every=ROWS)
 
 

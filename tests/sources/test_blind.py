@@ -5,6 +5,7 @@ Directories that cannot be looked into when the agent starts: nothing is decided
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from agent.core.checkpoint import GenerationRow
     from agent.core.cursor import Cursor
+    from agent.core.host import FileStat
     from agent.sources.files import FilesSettings
 
 #: What cannot be listed, seen from the pods directory, and why.
@@ -134,6 +136,34 @@ async def test_a_blind_directory_leaves_its_neighbours_decided(
     (loss,) = route.losses
     assert loss.start == start
     other.stop()
+    source.close()
+
+
+async def test_a_directory_that_changes_all_the_time_is_not_blind(
+    settings: FilesSettings,
+    container: Container,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    No listing of it is still true when it was looked at: what was seen counts all the same.
+    """
+    cursors, rows, _ = await committed(settings, container)
+    host = SourceHost()
+    listed, count = host.disk.list, itertools.count()
+
+    def list_and_change(directory: str) -> list[tuple[str, FileStat]]:
+        listing = listed(directory)
+        if directory == str(container.directory):
+            (container.directory / f"{next(count)}.tmp").touch()
+        return listing
+
+    monkeypatch.setattr(host.disk, "list", list_and_change)
+    source = Source(settings, host=host, rows=rows)
+    route = await source.start(cursors=cursors, first_start=False)
+    await source.settle(10, step_s=1.0)
+    assert next(count) > 3
+    assert route.texts(container.path) == container.written[3:]
+    assert not route.losses
     source.close()
 
 
