@@ -61,7 +61,7 @@ class Signer:
         lines = [
             method,
             f"/{path}",
-            "&".join(sorted(query.split("&"))) if query else "",
+            "&".join(sorted(query.split("&"), key=_name_and_value)) if query else "",
             *(f"{name}:{' '.join(made[name].split())}" for name in names),
             "",
             signed_names,
@@ -88,3 +88,8 @@ class Signer:
                 self._derived.clear()
             self._derived[secret_key, day] = key
         return key
+
+
+def _name_and_value(pair: str) -> tuple[str, str, str]:
+    # By names first: `=` is higher than a digit, so `a0=` would come before `a=`.
+    return pair.partition("=")

@@ -50,6 +50,7 @@ class Theirs(SigV4Auth):  # type: ignore[misc]
     service=st.sampled_from(["logs", "s3", "sts"]),
 )
 @example("PUT", "date=2026-11-23/hour=07/a b+c~ä%", {"b": "", "a": "2 1"}, {}, None, "s3")
+@example("GET", "", {"0": "", "00": ""}, {}, None, "logs")
 def test_it_is_botocores(
     method: str,
     key: str,
