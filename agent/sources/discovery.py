@@ -22,12 +22,9 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from agent.core.rotated_names import RotatedName, as_live, as_rotated, ignored
-from agent.sources.heads import head_at
 from agent.sources.looks import Looks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from agent.core.generations import Sighting
     from agent.core.host import Disk, FileStat
     from agent.sources.globs import Globs, Places
@@ -93,21 +90,6 @@ class Scan:
     directories_new: list[str] = field(default_factory=list)
     directories_gone: list[str] = field(default_factory=list)
     blind: frozenset[str] = frozenset()
-
-    def was_cut(self, family: Iterable[Sighting], disk: Disk) -> bool:
-        """
-        Whether the live file, which this scan opened, was cut since: a copy may hold by now what it saw.
-        """
-        for sighting in family:
-            opened = self.opened.get(sighting.key)
-            if opened is None or opened.compressed or sighting.head is None:
-                continue  # Nobody cuts what is compressed.
-            if not sighting.parts.is_live:
-                continue
-            status = disk.fstat(opened.fd)
-            if (status.st_size, status.st_mtime_ns) != (sighting.size, sighting.mtime_ns):
-                return head_at(disk, opened.fd, compressed=False, whole=False) != sighting.head
-        return False
 
     def close(self, disk: Disk) -> None:
         """

@@ -23,7 +23,7 @@ from agent.sources.descriptors import Descriptors
 from agent.sources.discovery import Discovery, Scan, Scope, errno_name
 from agent.sources.followed import FollowedLog, is_descriptor_limit
 from agent.sources.globs import Globs, sees
-from agent.sources.looks import Known
+from agent.sources.looks import Known, is_one_moment, look_again
 from agent.sources.reader import Reader
 from agent.sources.rescans import Rescans
 from agent.sources.settings import FilesSettings
@@ -266,10 +266,13 @@ class Files:
                 self._rescans.mark(posixpath.dirname(path))
         for key, family in scan.families.items():
             log = self.logs.get(key)
-            seen = family
-            if scan.was_cut(family, self.host.disk) or (log and log.was_cut_since(scan.began)):
+            opened = scan.opened | log.opened if log else scan.opened
+            seen = look_again(family, opened, self.host.disk, self._probes(key), scan.now_ns)
+            keys = log.keys if log else ()
+            cut_since = log is not None and log.was_cut_since(scan.began)
+            if cut_since or not is_one_moment(family, seen, keys, now_ns=scan.now_ns):
                 # A copy may hold by now what this view saw: it would be read twice, or too late.
-                seen = [item for item in family if log and not item.parts.is_live]
+                seen = [item for item in seen if log and not item.parts.is_live]
                 self._rescans.mark(self._discovery.home_of(key))
             if log or seen:
                 self._take_family(log or self._log(key), seen, scan)
@@ -348,7 +351,7 @@ class Files:
             chain.settle(now)
             changed = True
             if any(generation.state is State.CUT for generation in chain.generations):
-                self._rescans.mark(log.home)
+                self.look_again(log)
         if changed:
             self._activate(log)
             self.notify(log)

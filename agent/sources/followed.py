@@ -14,8 +14,7 @@ from agent import _fastparse
 from agent.core.generations import State
 from agent.core.identity import TAIL_BYTES_MAX, digest_of
 from agent.core.kubelet_path import path_facts
-from agent.core.sightings import probes_of
-from agent.sources.heads import Opened, first_line, has_tail, head_at, look_at, tails_at
+from agent.sources.heads import Opened, first_line, has_tail, head_at
 from agent.sources.marks import Marks
 from agent.sources.opens import Opens
 
@@ -101,34 +100,25 @@ class FollowedLog:
             opened = self.opened.get(generation.key)
             if opened is None or generation.key in live or opened.compressed or generation.finished:
                 continue
-            size = disk.fstat(opened.fd).st_size
-            same = self.fits(opened.fd, generation, disk)
-            if size < generation.available or not same:
+            if not self.refresh(generation, disk, now=now) and not self.fits(
+                opened.fd, generation, disk
+            ):
                 self.chain.overwritten(generation, now=now)
-            elif size > generation.available:
-                self.grew(generation, size, disk, now=now)
-        # The scan ran in another thread, a while ago: of what is open, the descriptor knows better.
-        fresh = [self._fresh(sighting, disk, now_ns) for sighting in sightings]
-        self.sightings = fresh
+        self.sightings = sightings
         before = self.extent
-        self.chain.observe(fresh, now=now, now_ns=now_ns)
+        self.chain.observe(sightings, now=now, now_ns=now_ns)
         for generation in self.chain.generations:
             generation.held = generation.key in self.opened
         if self.extent != before:
             self.mark(now_ns)
             self.quiet_since = now
 
-    def _fresh(self, sighting: Sighting, disk: Disk, now_ns: int) -> Sighting:
-        opened = self.opened.get(sighting.key)
-        if opened is None or opened.compressed:
-            return sighting
-        try:
-            status, head = look_at(disk, opened.fd, sighting.parts, now_ns=now_ns)
-            places = [item[1:] for item in probes_of(self.chain.generations)]
-            tails = tails_at(disk, opened.fd, places, compressed=False)
-        except OSError:
-            return sighting._replace(unreadable=True)
-        return sighting._replace(size=status.st_size, head=head, tails=tails)
+    @property
+    def keys(self) -> set[tuple[int, int]]:
+        """
+        Device and inode of every file of the chain.
+        """
+        return {generation.key for generation in self.chain.generations}
 
     def was_cut_since(self, moment: float) -> bool:
         """
@@ -148,14 +138,7 @@ class FollowedLog:
         for generation in self.chain.generations:
             if generation.finished or generation.state is State.CUT:
                 continue
-            size = self._size(generation, disk)
-            if size is None or size == generation.available:
-                continue
-            changed = True
-            if size < generation.available:
-                self.chain.overwritten(generation, now=now)
-            else:
-                self.grew(generation, size, disk, now=now)
+            changed |= self.refresh(generation, disk, now=now)
         if changed:
             self.quiet_since = now
             self.mark(now_ns)
@@ -173,13 +156,24 @@ class FollowedLog:
             return None  # The next scan tells.
         return status.st_size if (status.st_dev, status.st_ino) == generation.key else None
 
-    def grew(self, generation: Generation, size: int, disk: Disk, *, now: float) -> None:
+    def refresh(self, generation: Generation, disk: Disk, *, now: float) -> bool:
         """
-        Note growth; a first line that is complete now gives the generation its identity.
+        Note that a file grew, or was cut; False where it is as it was.
+
+        Of a file that was cut and written anew, the size alone would count as growth: bytes that never were.
         """
+        size = self._size(generation, disk)
+        if size is None or size == generation.available:
+            return False
+        opened = self.opened.get(generation.key)
+        same = opened is None or self.fits(opened.fd, generation, disk)
+        if size < generation.available or not same:
+            self.chain.overwritten(generation, now=now)
+            return True
         self.chain.grew(generation, size, now=now)
         if not generation.head:
             self.identify(generation, disk, whole=False)
+        return True
 
     def identify(self, generation: Generation, disk: Disk, *, whole: bool) -> None:
         """
@@ -347,8 +341,7 @@ class FollowedLog:
         return late
 
     def _close_strays(self, disk: Disk) -> None:
-        held = {generation.key for generation in self.chain.generations}
-        for key in self.opened.keys() - held:
+        for key in self.opened.keys() - self.keys:
             self.opened.let_go(key, disk)
 
     # -- format and lag -----------------------------------------------------------------------

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from agent.core.generations import Sighting
 from agent.sources.gunzip import size_hint
-from agent.sources.heads import Opened, head_at, look_at, tails_at
+from agent.sources.heads import Opened, head_at, is_whole, look_at, tails_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from agent.core.host import Disk, FileStat
     from agent.core.identity import Probe
@@ -110,3 +110,66 @@ class Looks:
             if not keep:
                 disk.close(fd)
         return sighting
+
+
+def look_again(
+    family: Sequence[Sighting],
+    opened: Mapping[tuple[int, int], Opened],
+    disk: Disk,
+    probes: Sequence[Probe],
+    now_ns: int,
+) -> list[Sighting]:
+    """
+    Return *family* as its open files are now: the scan ran in another thread, a while ago.
+    """
+    places = [probe[1:] for probe in probes]
+    again = []
+    for sighting in family:
+        held = opened.get(sighting.key)
+        if held is None or held.compressed:
+            again.append(sighting)
+            continue
+        try:
+            status, head = look_at(disk, held.fd, sighting.parts, now_ns=now_ns)
+            tails = tails_at(disk, held.fd, places, compressed=False)
+            again.append(sighting._replace(size=status.st_size, head=head, tails=tails))
+        except OSError:
+            again.append(sighting._replace(unreadable=True))
+    return again
+
+
+def is_one_moment(
+    family: Iterable[Sighting],
+    again: Sequence[Sighting],
+    known: Container[tuple[int, int]],
+    *,
+    now_ns: int,
+) -> bool:
+    """
+    Whether *family* and what was seen of it *again* can be of one moment: files *known* are recognised anyway.
+    """
+    cut = any(
+        seen.parts.is_live and not now.unreadable and seen.head != now.head
+        for seen, now in zip(family, again, strict=True)
+    )
+    return not cut and not _is_being_copied(again, known, now_ns)
+
+
+def _is_being_copied(
+    family: Sequence[Sighting], known: Container[tuple[int, int]], now_ns: int
+) -> bool:
+    """
+    Whether a live file may have a copy in the making: it will be cut, and the copy have its lines.
+
+    Only a first line that is no other file's tells a copy from another file that begins alike.
+    """
+    live = [item for item in family if item.parts.is_live and item.key not in known]
+    return any(
+        item.head is not None
+        and not item.head.stamped
+        and (item.head, item.parts.is_live) == (other.head, False)
+        and item.size <= other.size
+        and not is_whole(item.parts, item.mtime_ns, now_ns)
+        for item in family
+        for other in live
+    )

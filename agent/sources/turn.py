@@ -15,7 +15,7 @@ from agent._fastparse import Chunk
 from agent.core.batch import LossReason, Segment
 from agent.core.cursor import StreamMode, cursor_at
 from agent.core.errors import PoisonError
-from agent.core.generations import UNMEASURED
+from agent.core.generations import UNMEASURED, State
 from agent.core.logs import Step
 from agent.sources.gunzip import GZIP_ATTEMPTS, GzipError
 from agent.sources.heads import last_line_start
@@ -157,17 +157,23 @@ class Turn:
             if not generation.head:  # Compressed nothing.
                 follow.log.chain.measured(generation, 0)
             return bool(generation.head)
-        size = self._host.disk.fstat(opened.fd).st_size
-        if size < generation.available:
-            self._files.overwritten(follow.log, generation)
+        self._grew(follow, generation)
+        return generation.state is not State.CUT and bool(generation.head)
+
+    def _grew(self, follow: Follow, generation: Generation) -> bool:
+        """
+        Whether the file grew, or was cut.
+        """
+        log, clock = follow.log, self._host.clock
+        if not log.refresh(generation, self._host.disk, now=clock.monotonic()):
             return False
-        if size > generation.available:
-            clock = self._host.clock
-            follow.log.grew(generation, size, self._host.disk, now=clock.monotonic())
-            follow.log.mark(clock.now_ns())
-            # The tick sees nothing new any more: the other routes would wait for the next growth.
-            self._files.notify(follow.log)
-        return bool(generation.head)
+        if generation.state is State.CUT:
+            self._files.look_again(log)
+        else:
+            log.mark(clock.now_ns())
+        # The tick sees nothing new any more: the other routes would wait for the next growth.
+        self._files.notify(log)
+        return True
 
     def _still_partial(
         self, follow: Follow, generation: Generation, opened: Opened, parser: Parser
@@ -320,12 +326,8 @@ class Turn:
             opened = follow.log.opened[generation.key]
             if not opened.compressed:
                 size = self._host.disk.fstat(opened.fd).st_size
-                if size > generation.available:
-                    # Its writer came back: these bytes still come before the next generation's.
-                    follow.log.grew(
-                        generation, size, self._host.disk, now=self._host.clock.monotonic()
-                    )
-                    self._files.notify(follow.log)
+                # Its writer came back: these bytes still come before the next generation's.
+                if size > generation.available and self._grew(follow, generation):
                     return
         following = chain.after(follow.number)
         assert following is not None

@@ -4,6 +4,10 @@ The world does not wait between two system calls: files are cut and renamed ther
 
 from __future__ import annotations
 
+import os
+import shutil
+import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,9 +16,10 @@ from agent.core.identity import head_of
 from agent.core.rotated_names import as_live
 from agent.sources.files import FilesSettings
 from agent.sources.heads import look_at
-from tests.fakes.source_host import Source, TestDisk
+from tests.fakes.source_host import START_NS, Source, TestDisk
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from agent.core.host import FileStat
@@ -100,4 +105,135 @@ async def test_a_rename_in_the_tick_of_the_one_before(
     monkeypatch.setattr(disk, "list", list_and_rename)
     await source.settle(5)
     assert route.texts(log) == [b"1", b"2", b"3"]
+    source.close()
+
+
+slow = pytest.mark.slow
+COUNTED = ("list", "stat", "open", "fstat", "pread", "read_warm", "read_cold")
+
+
+class After:
+    """
+    Does something behind the disk's calls of certain numbers.
+    """
+
+    def __init__(self, disk: TestDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls = 0
+        self.acts: dict[int, Callable[[], None]] = {}
+        self.armed = False
+        for name in COUNTED:
+            monkeypatch.setattr(disk, name, self._behind(getattr(disk, name)))
+
+    def _behind(self, call: Callable[..., object]) -> Callable[..., object]:
+        def called(*args: object) -> object:
+            result = call(*args)
+            if self.armed:
+                self.calls += 1
+                act = self.acts.pop(self.calls, None)
+                if act is not None:
+                    act()
+            return result
+
+        return called
+
+
+class Writer:
+    """
+    Writes and rotates a log, each line once.
+    """
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+        self.written = 0
+
+    def write(self, count: int) -> None:
+        with self.log.open("a") as file:
+            file.write(lines(range(self.written, self.written + count)))
+        self.written += count
+
+    def make_room(self) -> None:
+        for number in range(8, 0, -1):
+            old = self.log.with_name(f"app.log.{number}")
+            if old.exists():
+                old.rename(self.log.with_name(f"app.log.{number + 1}"))
+
+    def rename(self, count: int) -> None:
+        self.make_room()
+        self.log.rename(self.log.with_name("app.log.1"))
+        self.write(count)
+
+    def copytruncate(self, count: int) -> None:
+        self.make_room()
+        shutil.copyfile(self.log, self.log.with_name("app.log.1"))
+        os.truncate(self.log, 0)
+        self.write(count)
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("count", [2, 9])
+@pytest.mark.parametrize("how", ["rename", "copytruncate"])
+@pytest.mark.parametrize(
+    "gap", [0, 1, pytest.param(2, marks=slow), 5, pytest.param(11, marks=slow)]
+)
+async def test_rotated_between_any_two_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, count: int, gap: int, *, known: bool
+) -> None:
+    """
+    Twice, *gap* calls apart: every line comes once, and nothing is said to be lost.
+    """
+    problems: list[str] = []
+    at = 0
+    while True:
+        at += 1
+        place = tmp_path / str(at)
+        place.mkdir()
+        writer = Writer(place / "app.log")
+        source = Source(FilesSettings(paths=(f"{place}/*.log",), rotate_grace_s=1.0))
+        with monkeypatch.context() as patch:
+            after = After(source.host.disk, patch)
+            clock = source.host.clock
+            patch.setattr(clock, "now_ns", time.time_ns)
+            if known:
+                writer.write(3)
+            route = await source.start()
+            await source.settle(1)
+            writer.write(4)
+            rotate = getattr(writer, how)
+            after.acts[at] = partial(rotate, count)
+            if gap:
+                after.acts[at + gap] = partial(rotate, count)
+            after.armed = True
+            await source.settle(1)
+            after.armed = False
+            await source.settle(5)
+            source.close()
+        texts = [int(text) for text in route.texts(writer.log)]
+        if texts != list(range(writer.written)) or route.losses:
+            problems.append(f"{at}: {texts} of {writer.written}, {route.losses}")
+        if after.acts:
+            break
+    assert not problems, f"{len(problems)} of {at}:\n" + "\n".join(problems[:8])
+
+
+@pytest.mark.parametrize("how", ["cut", "kept"])
+async def test_a_copy_in_the_making_of_a_log_without_times(tmp_path: Path, how: str) -> None:
+    """
+    Its first line does not tell a copy from another file: both are left alone until one of them has changed.
+    """
+    log = tmp_path / "app.log"
+    log.write_text("starting\none\ntwo\n")
+    log.with_name("app.log.1").write_text("starting\none\n")
+    source = Source(FilesSettings(paths=(f"{tmp_path}/*.log",), rotate_grace_s=1.0))
+    source.host.clock.seconds = (time.time_ns() - START_NS) / 1e9
+    route = await source.start()
+    await source.settle(0.2)
+    assert not route.segments
+    if how == "cut":
+        log.with_name("app.log.1").write_text("starting\none\ntwo\n")
+        log.write_text("starting\n")
+    await source.settle(5)
+    whole = [b"starting", b"one", b"two"]
+    expected = [*whole, b"starting"] if how == "cut" else whole[:2] + whole
+    assert route.texts(log) == expected
+    assert not route.losses
     source.close()
