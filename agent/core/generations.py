@@ -160,6 +160,7 @@ class Generation:
     was_cut: bool = False
     touched: bool = False  # a route began to read it, or a checkpoint knows it
     sought: bool = False  # a checkpoint knows it, and no look has found it yet
+    unseen: bool = False  # it got its identity after the last look at its directory: not to be read before the next
     stamped: bool = False  # its head is no other file's
     tail: Tail = NO_TAIL
     given_up: str = ""  # the limit for which its descriptor was closed

@@ -113,7 +113,10 @@ class Chain:
         """
         Return the generation with this number.
         """
-        return next((item for item in reversed(self.generations) if item.number == number), None)
+        for item in reversed(self.generations):
+            if item.number == number:
+                return item
+        return None
 
     def after(self, number: int) -> Generation | None:
         """
@@ -133,9 +136,10 @@ class Chain:
         """
         Whether time alone changes nothing.
         """
-        return self.seen is None or all(
-            generation.finished or generation.state is State.LIVE for generation in self.generations
-        )
+        for item in self.generations:
+            if item.state is not State.LIVE and not item.finished and self.seen is not None:
+                return False
+        return True
 
     def step(self, number: int, offset: int) -> Step:
         """
@@ -152,7 +156,8 @@ class Chain:
             and generation.state is not State.LOST
         ):
             # Of a file that is not open nobody knows the head: opening it tells.
-            known = bool(generation.head) or generation.finished or not generation.held
+            known = bool(generation.head) and not generation.unseen
+            known = known or generation.finished or not generation.held
             return Step.READ if known else Step.WAIT
         if not generation.finished:
             return Step.WAIT
@@ -182,10 +187,8 @@ class Chain:
             if generation is not None and generation not in placed.values():
                 placed[index] = generation
         for index in reversed(range(len(ordered))):
-            if index not in placed:
-                generation = self._by_head(ordered[index], index, placed)
-                if generation is not None:
-                    placed[index] = generation
+            if index not in placed and (found := self._by_head(ordered[index], index, placed)):
+                placed[index] = found
         self._make_way(ordered, placed)
         for index in range(max(placed, default=-1) + 1, len(ordered)):
             if not is_copy(ordered, index, self.generations, self._passed):
@@ -245,7 +248,6 @@ class Chain:
         """
         assert not generation.head
         same = [item for item in self.generations if (item.head, item.head_length) == head.key]
-        place = generation.place
         if is_late_copy(generation, head, same):
             self.generations.remove(generation)
             return
@@ -346,18 +348,17 @@ class Chain:
             self.generations.remove(placed.pop(index))
 
     def _append(self, sighting: Sighting, now: float, now_ns: int) -> Generation:
-        generation = Generation(number=self.next_number, name=sighting.name)
-        generation.grown_at = now - age_s(sighting, now_ns)
+        grown_at = now - age_s(sighting, now_ns)
+        generation = Generation(number=self.next_number, name=sighting.name, grown_at=grown_at)
         self.next_number += 1
         self.generations.append(generation)
         return generation
 
     def _place(self, places: dict[int, Sighting], now: float, now_ns: int) -> None:
-        for generation in self.generations:
+        for generation in tuple(self.generations):  # One can turn out to be a copy (identify).
             sighting = places.get(generation.number)
-            state = generation.state
+            state, generation.place, generation.unseen = generation.state, sighting, False
             if sighting is None:
-                generation.place = None
                 generation.apply(Event.NOT_SEEN)
             else:
                 self._found(generation, sighting, now)
@@ -373,7 +374,6 @@ class Chain:
 
     def _found(self, generation: Generation, sighting: Sighting, now: float) -> None:
         generation.apply(sighting.event)
-        generation.place = sighting
         generation.name = sighting.name
         generation.sought = False
         if sighting.head is not None:

@@ -38,6 +38,9 @@ RACY_NS = 2_000_000_000
 #: The grain of a file system's times, with a margin: a tick of the kernel's clock is 1 to 10 ms.
 TICK_NS = 50_000_000
 LIST_ATTEMPTS = 3
+#: So often in a row nothing is concluded from a directory that changed at every attempt.  Then it is taken as it was
+#: seen: one that changes all the time must not stay unread.
+MOVING_MAX = 4
 DEPTH_MAX = 40  # as many as the kernel follows links: stops circles below `**`
 #: Errors that mean that a directory is gone, rather than that it cannot be seen.
 _GONE = (errno.ENOENT, errno.ENOTDIR)
@@ -63,6 +66,7 @@ class Directory:
     places: Places
     depth: int
     mtime_ns: int = -1
+    moving: int = 0  # scans in a row in which it changed at every attempt
     children: set[str] = field(default_factory=set)
     real: str = ""
 
@@ -89,6 +93,8 @@ class Scan:
     errors: list[tuple[str, OSError]] = field(default_factory=list)
     directories_new: list[str] = field(default_factory=list)
     directories_gone: list[str] = field(default_factory=list)
+    #: Directories that changed while they were looked at: to be looked at again.
+    moving: list[str] = field(default_factory=list)
     blind: frozenset[str] = frozenset()
 
     def close(self, disk: Disk) -> None:
@@ -278,10 +284,25 @@ class _Run:
             if listing is None:
                 return False
             if self._is_still(directory, listing):
+                directory.moving = 0
                 break
+        else:
+            self._moves(directory)
         if self._scan.now_ns - directory.mtime_ns < RACY_NS:
             directory.mtime_ns = -2
         return True
+
+    def _moves(self, directory: Directory) -> None:
+        """
+        Leave out what was seen in *directory*: names moved meanwhile, so a file can be missing or have another's.
+        """
+        directory.moving += 1
+        self._scan.moving.append(directory.path)
+        if directory.moving > MOVING_MAX:
+            directory.moving = 0
+            return
+        for key in self._discovery.homes[directory.path].values():
+            self._scan.families.pop(key, None)
 
     def _visit(self, directory: Directory) -> Listing | None:
         directories, path = self._discovery.directories, directory.path
@@ -313,11 +334,10 @@ class _Run:
         """
         disk, path = self._discovery.disk, directory.path
         try:
-            if disk.stat(path).st_mtime_ns != directory.mtime_ns:
-                return False
-            # Two changes in one tick of the kernel's clock leave one mtime.
+            unchanged = disk.stat(path).st_mtime_ns == directory.mtime_ns
+            # Two changes in one tick of the kernel's clock leave one mtime; and not every change is one of names.
             old = self._scan.now_ns - directory.mtime_ns >= TICK_NS
-            return old or _names(disk.list(path)) == _names(listing)
+            return (unchanged and old) or _names(disk.list(path)) == _names(listing)
         except OSError:
             return False
 
@@ -349,7 +369,7 @@ class _Run:
 
 
 def _names(listing: Listing) -> dict[str, tuple[int, int]]:
-    return {name: (status.st_dev, status.st_ino) for name, status in listing}
+    return {name: (status.st_dev, status.st_ino) for name, status in listing if not ignored(name)}
 
 
 def errno_name(error: OSError) -> str:

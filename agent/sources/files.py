@@ -160,7 +160,13 @@ class Files:
         """
         at_end = first_start and (self.settings.start == "end" if from_end is None else from_end)
         reader = Reader(
-            route, files=self, cursors=cursors, share=share, from_end=at_end, gate=gate, begin=begin
+            route,
+            files=self,
+            cursors=cursors,
+            share=share,
+            from_end=at_end,
+            gate=gate,
+            begin=begin,
         )
         self._routes.add(route)
         self._readers[route] = reader
@@ -192,7 +198,7 @@ class Files:
         """
         Scan the directory of *log* on the next tick.
         """
-        self._forget_heads(log)
+        self._known.forget(log.home, log.sightings)
         self._rescans.mark(log.home)
         self._activate(log)
 
@@ -255,9 +261,7 @@ class Files:
             self._take(scan)
         finally:
             scan.close(self.host.disk)
-        self._rescans.watch_directories(scan.directories_new)
-        for path in scan.directories_gone:
-            self.host.watches.forget_directory(path)
+        self._rescans.ended(scan)
 
     def _take(self, scan: Scan) -> None:
         for path, error in scan.errors:
@@ -266,22 +270,21 @@ class Files:
                 self._rescans.mark(posixpath.dirname(path))
         for key, family in scan.families.items():
             log = self.logs.get(key)
-            opened = scan.opened | log.opened if log else scan.opened
+            opened, known = (scan.opened | log.opened, log.keys) if log else (scan.opened, set())
             seen = look_again(family, opened, self.host.disk, self._probes(key), scan.now_ns)
-            keys = log.keys if log else ()
-            cut_since = log is not None and log.was_cut_since(scan.began)
-            if cut_since or not is_one_moment(family, seen, keys, now_ns=scan.now_ns):
+            still = is_one_moment(family, seen, known, now_ns=scan.now_ns)
+            if not still or (log and log.was_cut_since(scan.began)):
                 # A copy may hold by now what this view saw: it would be read twice, or too late.
-                seen = [item for item in seen if log and not item.parts.is_live]
-                self._rescans.mark(self._discovery.home_of(key))
-            if log or seen:
+                scan.moving.append(self._discovery.home_of(key))
+                self._known.forget(scan.moving[-1], family)
+            elif log or seen:
                 self._take_family(log or self._log(key), seen, scan)
-        self._blind = scan.blind
+        self._blind = scan.blind.union(scan.moving)
         self._decide()
 
     def _take_family(self, log: FollowedLog, family: list[Sighting], scan: Scan) -> None:
         clock = self.host.clock
-        self._forget_heads(log)
+        self._known.forget(log.home, log.sightings)
         log.home = self._discovery.home_of(log.key)
         for sighting in family:
             self._known.sightings[posixpath.join(log.home, sighting.name)] = sighting
@@ -291,11 +294,13 @@ class Files:
             elif opened is not None:
                 log.opened[sighting.key] = opened
         now = clock.monotonic()
-        log.observe(family, self.host.disk, now=now, now_ns=clock.now_ns())
-        log.chain.settle(now)
+        changed = log.observe(family, self.host.disk, now=now, now_ns=clock.now_ns())
         log.close_passed(self.host.disk)
         if self.frozen:
             log.chain.freeze()
+        if not changed and log.chain.settled and log.key not in self._active:
+            return  # A quiet file goes on resting.
+        log.chain.settle(now)
         self._activate(log)
         self.notify(log)
 
@@ -303,10 +308,6 @@ class Files:
         # Asked by the scan, in its thread: lists that were made are not changed.
         log = self.logs.get(key)
         return probes_of(self._rows.get(key, ()) if log is None else log.chain.generations)
-
-    def _forget_heads(self, log: FollowedLog) -> None:
-        for sighting in log.sightings:
-            self._known.sightings.pop(posixpath.join(log.home, sighting.name), None)
 
     def _decide(self) -> None:
         """
@@ -353,6 +354,8 @@ class Files:
             if any(generation.state is State.CUT for generation in chain.generations):
                 self.look_again(log)
         if changed:
+            if any(generation.unseen for generation in chain.generations):
+                self.look_again(log)
             self._activate(log)
             self.notify(log)
         elif chain.settled and now - log.quiet_since >= self.settings.idle_after_s:

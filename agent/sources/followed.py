@@ -88,21 +88,24 @@ class FollowedLog:
 
     def observe(
         self, sightings: Sequence[Sighting], disk: Disk, *, now: float, now_ns: int
-    ) -> None:
+    ) -> bool:
         """
         Take in a complete view of the family.
+
+        Returns:
+            Whether it differs from the last one.
         """
+        seen = (self.chain.seen, self.extent, self.sightings)
         # An open file that was renamed just after it grew is recognised by its first line in its gz,
         # and a gz ends the growth; one that was cut first has that line in its copy alone.  One that
         # still is live is left to the matching: a copy may hold what came before (_make_way).
         live = {sighting.key for sighting in sightings if sighting.parts.is_live}
-        for generation in self.chain.generations:
+        for generation in tuple(self.chain.generations):
             opened = self.opened.get(generation.key)
             if opened is None or generation.key in live or opened.compressed or generation.finished:
                 continue
-            if not self.refresh(generation, disk, now=now) and not self.fits(
-                opened.fd, generation, disk
-            ):
+            changed = self.refresh(generation, disk, now=now)
+            if not changed and not self.fits(opened.fd, generation, disk):
                 self.chain.overwritten(generation, now=now)
         self.sightings = sightings
         before = self.extent
@@ -112,6 +115,7 @@ class FollowedLog:
         if self.extent != before:
             self.mark(now_ns)
             self.quiet_since = now
+        return seen != (self.chain.seen, self.extent, sightings)
 
     @property
     def keys(self) -> set[tuple[int, int]]:
@@ -185,6 +189,9 @@ class FollowedLog:
         head = head_at(disk, opened.fd, compressed=opened.compressed, whole=whole)
         if head is not None:
             self.chain.identify(generation, head)
+            # What the file was made with may be in a copy by now, that nobody has seen.
+            looked = generation.place is not None and not generation.place.unreadable
+            generation.unseen = looked and generation.state is State.LIVE
 
     # -- descriptors --------------------------------------------------------------------------
 
@@ -296,8 +303,10 @@ class FollowedLog:
         """
         Whether it is over, and no route needs anything of it any more.
         """
+        if not self.chain.over:
+            return False
         followed = any(floor != NOTHING_WANTED for floor in self.floors.values())
-        return self.chain.over and not followed and self.floor[0] >= self.chain.next_number
+        return not followed and self.floor[0] >= self.chain.next_number
 
     def exclude(self, route: str, disk: Disk) -> None:
         """

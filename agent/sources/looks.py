@@ -6,6 +6,7 @@ A head is read once: a file that has the inode it had, and did not shrink, begin
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,13 @@ class Known:
 
     probes: Callable[[str], Sequence[Probe]]
     sightings: dict[str, Sighting] = field(default_factory=dict)
+
+    def forget(self, home: str, sightings: Iterable[Sighting]) -> None:
+        """
+        Forget how files in the directory *home* begin, so that they are read again.
+        """
+        for sighting in sightings:
+            self.sightings.pop(posixpath.join(home, sighting.name), None)
 
 
 class Looks:

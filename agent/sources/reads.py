@@ -64,6 +64,8 @@ class Reads:
             opened = log.descriptor(generation, disk)
         if opened is not None and not generation.head:
             log.identify(generation, disk, whole=generation.finished)
+            if generation.unseen:
+                self._files.look_again(log)
         return opened
 
     async def fill(

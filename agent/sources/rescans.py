@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from agent.sources.discovery import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from agent.core.host import Host
+    from agent.sources.discovery import Scan
     from agent.sources.settings import FilesSettings
 
 #: Without inotify new files are still noticed within a second.
@@ -70,11 +69,14 @@ class Rescans:
             self._full_at = now + self._settings.rescan_full_interval_s
         return dirty
 
-    def watch_directories(self, directories: Iterable[str]) -> None:
+    def ended(self, scan: Scan) -> None:
         """
-        Watch new directories, and look again at what was created before the watch was there.
+        Watch the directories that *scan* found, and look again at those that changed meanwhile.
         """
-        for path in directories:
+        for path in scan.directories_gone:
+            self._host.watches.forget_directory(path)
+        self._dirty.update(scan.moving)
+        for path in scan.directories_new:
             try:
                 self._host.watches.watch_directory(path)
             except FileNotFoundError:
@@ -82,6 +84,7 @@ class Rescans:
             except OSError as error:
                 self._unavailable(error)
                 return
+            # Something was perhaps created before the watch was there.
             self._dirty.add(path)
 
     def watch_file(self, path: str) -> bool:

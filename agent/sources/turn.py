@@ -130,7 +130,6 @@ class Turn:
                 follow.delay(self._host.clock.monotonic())
                 return None
             if not self._refresh(follow, generation, opened):
-                follow.looked_size = generation.available
                 return None
             generation.touched = True
             parser = follow.parser_for(
@@ -158,7 +157,7 @@ class Turn:
                 follow.log.chain.measured(generation, 0)
             return bool(generation.head)
         self._grew(follow, generation)
-        return generation.state is not State.CUT and bool(generation.head)
+        return generation.state is not State.CUT and bool(generation.head) and not generation.unseen
 
     def _grew(self, follow: Follow, generation: Generation) -> bool:
         """
@@ -167,7 +166,7 @@ class Turn:
         log, clock = follow.log, self._host.clock
         if not log.refresh(generation, self._host.disk, now=clock.monotonic()):
             return False
-        if generation.state is State.CUT:
+        if generation.state is State.CUT or generation.unseen:
             self._files.look_again(log)
         else:
             log.mark(clock.now_ns())

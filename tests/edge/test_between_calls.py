@@ -14,6 +14,7 @@ import pytest
 
 from agent.core.identity import head_of
 from agent.core.rotated_names import as_live
+from agent.sources.discovery import LIST_ATTEMPTS, MOVING_MAX
 from agent.sources.files import FilesSettings
 from agent.sources.heads import look_at
 from tests.fakes.source_host import START_NS, Source, TestDisk
@@ -152,7 +153,7 @@ class Writer:
         self.written += count
 
     def make_room(self) -> None:
-        for number in range(8, 0, -1):
+        for number in range(30, 0, -1):
             old = self.log.with_name(f"app.log.{number}")
             if old.exists():
                 old.rename(self.log.with_name(f"app.log.{number + 1}"))
@@ -235,5 +236,38 @@ async def test_a_copy_in_the_making_of_a_log_without_times(tmp_path: Path, how: 
     whole = [b"starting", b"one", b"two"]
     expected = [*whole, b"starting"] if how == "cut" else whole[:2] + whole
     assert route.texts(log) == expected
+    assert not route.losses
+    source.close()
+
+
+@pytest.mark.parametrize("how", ["rename", "copytruncate"])
+async def test_nothing_is_concluded_while_names_move(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """
+    Rotated at every attempt of two scans: what was seen then would be in another order, or be missing.
+    """
+    writer = Writer(tmp_path / "app.log")
+    source = Source(FilesSettings(paths=(f"{tmp_path}/*.log",), rotate_grace_s=1.0))
+    monkeypatch.setattr(source.host.clock, "now_ns", time.time_ns)
+    disk = source.host.disk
+    listed = disk.list
+    left = 2 * LIST_ATTEMPTS * MOVING_MAX
+    writer.write(3)
+
+    def list_and_rotate(directory: str) -> list[tuple[str, FileStat]]:
+        nonlocal left
+        listing = listed(directory)
+        if left:
+            left -= 1
+            # Between the listing that is looked into and the one that is compared with it.
+            if left % 2:
+                getattr(writer, how)(2)
+        return listing
+
+    monkeypatch.setattr(disk, "list", list_and_rotate)
+    route = await source.start()
+    await source.settle(5)
+    assert [int(text) for text in route.texts(writer.log)] == list(range(writer.written))
     assert not route.losses
     source.close()
