@@ -176,6 +176,7 @@ class Segment:
     #: Of a part: where all rows of the segment begin, int64, so that a row's range ends at the next row of any part.
     offsets: bytes = b""
     sequence: int = -1  # given by the ledger
+    waited_s: float = 0.0  # for which its oldest bytes were left in the file, for more to come
 
     @property
     def by_name(self) -> tuple[Segment, ...]:

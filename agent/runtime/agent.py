@@ -234,6 +234,7 @@ class Agent:
             commit_interval_s=self.config.commit_interval_s,
             uncommitted_bytes_max=self.config.uncommitted_bytes_max,
             joins_lines=any(hasattr(item, "multiline") for item in route.transforms),
+            linger_s=route.sink.linger_s,
         )
         share = self.budget.shares[route.name]
         make_sink = sink_maker(

@@ -59,6 +59,7 @@ class RouteSettings:
     commit_interval_s: float
     uncommitted_bytes_max: int
     joins_lines: bool = False
+    linger_s: float = 0.0  # for which the sink lets a line wait for others
 
 
 class Route:
@@ -122,6 +123,7 @@ class Route:
             share=self._share,
             gate=self._make_gate(),
             begin=self._begin,
+            linger_s=self.settings.linger_s,
         )
         self._prepare(reader)
         sink: Sink | None = None

@@ -43,6 +43,13 @@ class BlackholeSettings:
         float, Meta(ge=0, lt=1, description="Part of the attempts that fail and are made again.")
     ] = 0.0
 
+    @property
+    def linger_s(self) -> float:
+        """
+        How long a row waits for others: not at all.
+        """
+        return 0.0
+
 
 class BlackholeSink(Sink):
     """

@@ -142,7 +142,7 @@ class CloudWatchSink(Sink):
         File *segment*, or each of its parts, under its destination.
         """
         row_bytes = self._overhead + len(self._names.json(segment.resource))
-        now = self._clock.monotonic()
+        now = self._clock.monotonic() - segment.waited_s
         for part in segment.by_name:
             assert part.columns is not None
             key = self._names.of(part.resource, part.values)

@@ -148,8 +148,8 @@ class ParquetSink(Sink):
         """
         Take *segment* for the next frame.
         """
-        if not self._pending:
-            self._pending_since = self._host.clock.monotonic()
+        since = self._host.clock.monotonic() - segment.waited_s
+        self._pending_since = min(self._pending_since, since) if self._pending else since
         self._pending.append(segment)
         self._pending_bytes += segment.message_bytes + ROW_BYTES * segment.rows
         if len(self._pending) == 1 or self._pending_bytes >= self._settings.frame_bytes:

@@ -132,7 +132,7 @@ class ParquetSettings(AwsSettings):
     )
     row_group_bytes_max: Annotated[
         int, Meta(ge=64 * KIB, description="Bytes of a Parquet row group before encoding.")
-    ] = 32 * MIB
+    ] = 16 * MIB
     multipart_bytes_min: Annotated[
         int,
         Meta(
@@ -204,6 +204,13 @@ class ParquetSettings(AwsSettings):
             )
         if self.kms_key_id and self.sse != "aws:kms":
             raise ValueError(f"kms_key_id: set, but sse is {self.sse!r}, expected aws:kms")
+
+    @property
+    def linger_s(self) -> float:
+        """
+        How long a row waits for others in memory.
+        """
+        return self.frame_age_s
 
     @property
     def name_fields(self) -> tuple[str, ...]:

@@ -154,6 +154,7 @@ class Files:
         from_end: bool | None = None,
         gate: Gate,
         begin: Begin | None = None,
+        linger_s: float = 0.0,
     ) -> Reader:
         """
         Return the reader of one run of *route*; it replaces the one of the run before.
@@ -167,6 +168,7 @@ class Files:
             from_end=at_end,
             gate=gate,
             begin=begin,
+            linger_s=linger_s,
         )
         self._routes.add(route)
         self._readers[route] = reader

@@ -97,6 +97,7 @@ class Follow:
     errors: int = 0
     retry_at: float = 0.0
     ended: bool = False
+    gathers: bool = False  # what is unread can wait for more (gather.py)
     #: An open row that is not in memory (pieces.py): nothing is read before it is back.
     reread: Reread | None = None
     #: Open rows are to be released: at once, or as soon as nothing is unread.
@@ -121,6 +122,13 @@ class Follow:
         Whether open rows are in memory and to be released.
         """
         return (self.overdue or self.timed_out) and self.reread is None
+
+    @property
+    def is_special(self) -> bool:
+        """
+        Whether something else comes before the next read.
+        """
+        return self.align_size is not None or self.is_releasing or self.reread is not None
 
     @property
     def open_streams(self) -> int:
@@ -223,6 +231,40 @@ class Follow:
         if self.reference is not None and self.place >= self.reference and not self.open_streams:
             self.rest()
             self.reference = None
+
+
+class Detours:
+    """
+    What is not to be read as usual, also of Logs that their route has yet to meet.
+    """
+
+    def __init__(self) -> None:
+        self._skips: dict[str, list[Skip]] = {}
+        self._reference: dict[str, tuple[int, int]] = {}
+
+    def skip(self, follow: Follow | None, log: str, skip: Skip) -> None:
+        """
+        Note bytes that are to be recorded as lost.
+        """
+        skips = self._skips.setdefault(log, []) if follow is None else follow.skips
+        skips.append(skip)
+
+    def use_reference(self, follow: Follow | None, log: str, place: tuple[int, int]) -> None:
+        """
+        Note that all before *place* needs the slow parser.
+        """
+        if follow is None:
+            self._reference[log] = max(self._reference.get(log, (0, 0)), place)
+            return
+        assert follow.parser is None, "asked before the first segment"
+        follow.reference = max(follow.reference or (0, 0), place)
+
+    def hand_over(self, follow: Follow) -> None:
+        """
+        Give *follow*, which begins, what was noted of its Log.
+        """
+        follow.skips = self._skips.pop(follow.log.key, [])
+        follow.reference = self._reference.pop(follow.log.key, None)
 
 
 def begin(

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from agent.core.cursor import cursor_at, resume_place
 from agent.core.generations import State
 from agent.core.logs import Step
-from agent.sources.follow import Follow, Skip, begin, is_older
+from agent.sources.follow import Detours, Follow, Skip, begin, is_older
+from agent.sources.gather import Gather
 from agent.sources.stored import Changes, first_cursors, lag
 from agent.sources.turn import Turn
 
@@ -50,12 +51,14 @@ class Reader:
         from_end: bool,
         gate: Gate,
         begin: Begin | None = None,
+        linger_s: float = 0.0,
     ) -> None:
         self.route = route
         self._files = files
         self._cursors = dict(cursors)
         self._from_end = from_end
         self._gate = gate
+        self._gather = Gather(linger_s, tick_s=files.settings.poll_interval_s)
         self._begin_transforms = begin
         self._follows: dict[str, Follow] = {}
         self._ignored: set[str] = set()
@@ -70,8 +73,7 @@ class Reader:
         self._late: list[tuple[Follow, Generation, int]] = []
         self._current: Follow | None = None
         self._inflating: Follow | None = None
-        self._skips: dict[str, list[Skip]] = {}
-        self._reference: dict[str, tuple[int, int]] = {}
+        self._detours = Detours()
         self._wake = asyncio.Event()
         self._turn = Turn(self, files, share)
         self._pieces = self._turn.pieces
@@ -94,12 +96,14 @@ class Reader:
                 await self._wake.wait()
                 continue
             self._current = self._inflating = follow
+            waited_s = self._gather.end(follow.log.key, self._files.host.clock.monotonic())
             try:
                 segment = await self._turn.take(follow)
             finally:
                 self._current = None
                 self._after(follow)
             if segment is not None:
+                segment.waited_s = waited_s
                 return segment
 
     def _after(self, follow: Follow) -> None:
@@ -142,6 +146,8 @@ class Reader:
         elif self.has_work(follow):
             generation = follow.log.chain.find(follow.number)
             live = generation is not None and generation.state is State.LIVE
+            if live and self._gather.waits(follow, self._files.host.clock.monotonic()):
+                return
             (self._ready if live else self._urgent)[key] = follow
             self._wake.set()
         else:
@@ -208,8 +214,8 @@ class Reader:
             follow.first_cursor = follow.cursor
         if self._begin_transforms is not None:
             follow.transforms = self._begin_transforms()
-        follow.skips = self._skips.pop(log.key, [])
-        follow.reference = self._reference.pop(log.key, None)
+        follow.gathers = self._gather.wants(log)
+        self._detours.hand_over(follow)
         if follow.align_size is None:
             self.begun(follow)
         return follow
@@ -225,7 +231,7 @@ class Reader:
         """
         Wake what waited for time: retries, and pieces whose end does not come.
         """
-        for follow in list(self._gated.values()):
+        for follow in (*self._gated.values(), *self._gather.due(now)):
             self._queue(follow)
         for key in [key for key, item in self._delayed.items() if item.retry_at <= now]:
             follow = self._delayed.pop(key)
@@ -359,6 +365,7 @@ class Reader:
         if follow is not None:
             for queue in self._queues:
                 queue.pop(log, None)
+            self._gather.end(log, 0.0)
             self._pieces.forget(follow)
             self._files.forgotten(follow.log, self.route)
 
@@ -373,20 +380,14 @@ class Reader:
         Read *log* through the slow parser until [start, stop) of *generation* is behind.
         """
         assert start <= stop
-        follow = self._follows.get(log)
-        if follow is not None:
-            assert follow.parser is None, "asked before the first segment"
-            follow.reference = max(follow.reference or (0, 0), (generation, stop))
-        else:
-            self._reference[log] = max(self._reference.get(log, (0, 0)), (generation, stop))
+        self._detours.use_reference(self._follows.get(log), log, (generation, stop))
 
     def skip(self, log: str, generation: int, start: int, stop: int, reason: LossReason) -> None:
         """
         Record [start, stop) of *generation* as lost instead of reading it.
         """
-        follow = self._follows.get(log)
-        skips = follow.skips if follow is not None else self._skips.setdefault(log, [])
-        skips.append(Skip(generation, start, stop, reason))
+        skip = Skip(generation, start, stop, reason)
+        self._detours.skip(self._follows.get(log), log, skip)
 
     def close(self) -> None:
         """

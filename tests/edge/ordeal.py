@@ -131,7 +131,7 @@ class Ordeal:
         self.world.source["chunk_bytes"] = choice((4096, 16384, 262144))
         self.world.sink("archive")["window_age_s"] = choice((2, 3, 5))
         self.world.sink("archive")["frame_age_s"] = choice((0.02, 0.1, 0.5))
-        self.world.sink("cloudwatch")["linger_s"] = choice((0.02, 0.1, 0.5))
+        self.world.sink("cloudwatch")["linger_s"] = choice((0.02, 0.5, 2.0))
 
     async def live(self, start_s: float, ready_s: float) -> None:
         """

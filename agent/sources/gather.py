@@ -1,0 +1,74 @@
+"""
+Growing files of containers are read in fewer, larger pieces, where the sink lets lines wait anyway.
+
+A segment costs the same Python however few lines it has.  Where a sink waits for more lines before it sends or
+stages, a file that grows slowly is left alone for a part of that wait, which its segment then has behind it.
+
+Only files that the kubelet rotates, because it renames: what is unread stays there, and is read at once when the
+file has another name or none.  A file that is cut in place would lose it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.core.kubelet_path import path_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agent.sources.follow import Follow
+    from agent.sources.followed import FollowedLog
+
+#: Part of a sink's wait that lines may spend in their file.
+SHARE = 0.4
+WAIT_S_MAX = 2.0
+#: Unread bytes that are worth a segment.
+ENOUGH_BYTES = 64 << 10
+
+
+class Gather:
+    """
+    Which Logs of a route wait for more, and since when (monotonic seconds).
+    """
+
+    def __init__(self, linger_s: float, *, tick_s: float) -> None:
+        wait_s = min(WAIT_S_MAX, linger_s * SHARE)
+        #: Less than two ticks would make lines late and save nothing.
+        self._wait_s = wait_s if wait_s >= 2 * tick_s else 0.0
+        #: In the order of time.
+        self._waiting: dict[str, tuple[float, Follow]] = {}
+
+    def wants(self, log: FollowedLog) -> bool:
+        """
+        Whether what is unread of *log* can wait.
+        """
+        return bool(self._wait_s) and path_facts(log.key).kubelet
+
+    def waits(self, follow: Follow, now: float) -> bool:
+        """
+        Whether *follow*, which has work in a live file, waits for more of it.
+        """
+        generation = follow.log.chain.find(follow.number)
+        if not follow.gathers or follow.is_special or generation is None:
+            return False
+        if generation.available - follow.offset >= ENOUGH_BYTES:
+            return False
+        since, _ = self._waiting.setdefault(follow.log.key, (now, follow))
+        return now - since < self._wait_s
+
+    def due(self, now: float) -> Iterator[Follow]:
+        """
+        Yield what has waited for long enough.
+        """
+        for since, follow in list(self._waiting.values()):
+            if now - since < self._wait_s:
+                return
+            yield follow
+
+    def end(self, log: str, now: float) -> float:
+        """
+        Return for how many seconds *log* has waited, until now.
+        """
+        since, _ = self._waiting.pop(log, (now, None))
+        return now - since
