@@ -151,8 +151,8 @@ $(VENV)/bench: pyproject.toml | $(VENV)/built
 bench: $(VENV)/bench  ## a quick look, in three minutes: paths, one follower, plots in bench/report/
 	$(PY) -m bench.report $(addprefix --peer ,$(PEER))
 
-bench-full: $(VENV)/bench  ## the figures of the README: all paths, scenes and curves; two hours, on a quiet machine
-	$(PY) -m bench.report --full $(addprefix --peer ,$(PEER))
+bench-full: $(VENV)/bench  ## all paths, scenes and curves: two hours on a quiet machine, 40 minutes with BRIEF=1
+	$(PY) -m bench.report $(if $(BRIEF),--brief,--full) $(addprefix --peer ,$(PEER))
 
 # `make bench-compare FAIL=10` fails where a hot function got slower by more than 10 %.
 bench-compare: $(VENV)/built  ## nanoseconds a line of the hot functions, beside bench/baseline.json

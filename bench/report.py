@@ -1,7 +1,7 @@
 """
 Everything that is measured, as one report: `python -m bench.report --full --peer fluent-bit=PATH`.
 
-It writes report.json, report.md and plots to bench/report/.  Without `--full` sizes are small enough for
+It writes report.json, report.md and plots to bench/report/.  `--brief` is the same with fewer rounds.  Without both, sizes are small enough for
 three minutes; the figures are then those of a quick look.
 """
 
@@ -73,6 +73,15 @@ FULL = Size(
     overload_s=300,
     lingers=(5.0, 1.0, 0.2),
     curves={"mib": 64, "rounds": 3, "seconds": 20, "files_max": 5_000},
+)
+#: All that is in FULL, with fewer rounds and shorter looks.
+BRIEF = dataclasses.replace(
+    FULL,
+    rounds=2,
+    scene_rounds=1,
+    scene_s=30,
+    overload_s=120,
+    curves={"mib": 32, "rounds": 2, "seconds": 10, "files_max": 5_000},
 )
 
 
@@ -198,11 +207,12 @@ def main() -> int:
     """
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0])
     parser.add_argument("--full", action="store_true", help="all sizes, rounds and curves")
+    parser.add_argument("--brief", action="store_true", help="the same in 40 minutes")
     parser.add_argument("--mib", type=float, help="another size of the corpus")
     parser.add_argument("--rounds", type=int, help="another number of rounds")
     add_peers(parser)
     options = parser.parse_args()
-    size = FULL if options.full else QUICK
+    size = BRIEF if options.brief else FULL if options.full else QUICK
     size = dataclasses.replace(
         size, mib=options.mib or size.mib, rounds=options.rounds or size.rounds
     )
