@@ -1,8 +1,8 @@
 """
 Everything that is measured, as one report: `python -m bench.report --full --peer fluent-bit=PATH`.
 
-It writes report.json, report.md and plots to bench/report/.  `--brief` is the same with fewer rounds.  Without both, sizes are small enough for
-three minutes; the figures are then those of a quick look.
+It writes report.json, report.md and plots to bench/report/.  `--brief` is the same with fewer rounds.  Without
+both, sizes are small enough for three minutes; the figures are then those of a quick look.
 """
 
 from __future__ import annotations
