@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 SINK_FULL_POLL_S = 0.25
 #: Bytes of dead letters that are in memory at once, but for the last one.
 LETTERS_BYTES_MAX = 1 << 20
+#: Longest that a stop reads what waited in files for more.
+GATHERED_S = 1.0
 #: Seconds between commits while the reader waits for memory, where `commit_interval_s` is longer.
 SHORT_COMMIT_S = 1.0
 
@@ -308,6 +310,8 @@ class Route:
         pump, sink_task, checkpoint = tasks
         clock = self._host.clock
         deadline = clock.monotonic() + self._drain_timeout_s
+        if not sink.full:
+            await reader.read_gathered(min(GATHERED_S, self._drain_timeout_s))
         await _cancelled(pump)
         await sink.drain(self._drain_timeout_s)
         # The checkpointer is let finish and not cancelled: a transaction that is under way would be

@@ -117,9 +117,13 @@ class Supervisor:
     def _prepare(self, reader: Reader) -> None:
         for place, treatment in self._isolation.treatments():
             if treatment is Treatment.SKIP:
-                reader.skip(place.log, place.generation, place.start, place.stop, LossReason.POISON)
+                reader.detours.skip(
+                    place.log, place.generation, place.start, place.stop, LossReason.POISON
+                )
             else:
-                reader.use_reference_parser(place.log, place.generation, place.start, place.stop)
+                reader.detours.use_reference_parser(
+                    place.log, place.generation, place.start, place.stop
+                )
 
 
 _MEANING = {

@@ -38,9 +38,6 @@ RACY_NS = 2_000_000_000
 #: The grain of a file system's times, with a margin: a tick of the kernel's clock is 1 to 10 ms.
 TICK_NS = 50_000_000
 LIST_ATTEMPTS = 3
-#: So often in a row nothing is concluded from a directory that changed at every attempt.  Then it is taken as it was
-#: seen: one that changes all the time must not stay unread.
-MOVING_MAX = 4
 DEPTH_MAX = 40  # as many as the kernel follows links: stops circles below `**`
 #: Errors that mean that a directory is gone, rather than that it cannot be seen.
 _GONE = (errno.ENOENT, errno.ENOTDIR)
@@ -66,7 +63,6 @@ class Directory:
     places: Places
     depth: int
     mtime_ns: int = -1
-    moving: int = 0  # scans in a row in which it changed at every attempt
     children: set[str] = field(default_factory=set)
     real: str = ""
 
@@ -93,8 +89,10 @@ class Scan:
     errors: list[tuple[str, OSError]] = field(default_factory=list)
     directories_new: list[str] = field(default_factory=list)
     directories_gone: list[str] = field(default_factory=list)
-    #: Directories that changed while they were looked at: to be looked at again.
-    moving: list[str] = field(default_factory=list)
+    #: Logs whose names moved at every attempt: a file of theirs can be missing, or be taken for another.
+    moved: set[str] = field(default_factory=set)
+    #: Directories to be looked at again.
+    again: set[str] = field(default_factory=set)
     blind: frozenset[str] = frozenset()
 
     def close(self, disk: Disk) -> None:
@@ -283,26 +281,15 @@ class _Run:
             listing = self._visit(directory)
             if listing is None:
                 return False
-            if self._is_still(directory, listing):
-                directory.moving = 0
+            moved = self._moved(directory, listing)
+            if not moved:
                 break
-        else:
-            self._moves(directory)
+        if moved:
+            self._scan.moved |= moved
+            self._scan.again.add(directory.path)
         if self._scan.now_ns - directory.mtime_ns < RACY_NS:
             directory.mtime_ns = -2
         return True
-
-    def _moves(self, directory: Directory) -> None:
-        """
-        Leave out what was seen in *directory*: names moved meanwhile, so a file can be missing or have another's.
-        """
-        directory.moving += 1
-        self._scan.moving.append(directory.path)
-        if directory.moving > MOVING_MAX:
-            directory.moving = 0
-            return
-        for key in self._discovery.homes[directory.path].values():
-            self._scan.families.pop(key, None)
 
     def _visit(self, directory: Directory) -> Listing | None:
         directories, path = self._discovery.directories, directory.path
@@ -326,9 +313,9 @@ class _Run:
         self._take(directory, listing)
         return listing
 
-    def _is_still(self, directory: Directory, listing: Listing) -> bool:
+    def _moved(self, directory: Directory, listing: Listing) -> set[str]:
         """
-        Whether *listing* was the whole directory, from before it was read until all in it was looked at.
+        Return the Logs of which *listing* was not all, from before it was read until all in it was looked at.
 
         A rename meanwhile can hide a file under both of its names; the copy of a file that was cut was not listed.
         """
@@ -336,10 +323,20 @@ class _Run:
         try:
             unchanged = disk.stat(path).st_mtime_ns == directory.mtime_ns
             # Two changes in one tick of the kernel's clock leave one mtime; and not every change is one of names.
-            old = self._scan.now_ns - directory.mtime_ns >= TICK_NS
-            return (unchanged and old) or _names(disk.list(path)) == _names(listing)
+            if unchanged and self._scan.now_ns - directory.mtime_ns >= TICK_NS:
+                return set()
+            again = self._names(directory, disk.list(path))
         except OSError:
-            return False
+            return set(self._discovery.homes[path].values())
+        before = self._names(directory, listing)
+        return {key for key in before | again if before.get(key) != again.get(key)}
+
+    def _names(self, directory: Directory, listing: Listing) -> dict[str, set[tuple[str, int]]]:
+        families = self._discovery.families_in(directory, _regular(listing))
+        return {
+            key: {(name, status.st_ino) for name, _, status in family}
+            for key, family in families.items()
+        }
 
     def _gone(self, path: str) -> None:
         prefix = path.rstrip("/") + "/"
@@ -360,16 +357,15 @@ class _Run:
         for child in directory.children - children:
             self._gone(posixpath.join(directory.path, child))
         directory.children = children
-        files = [(name, status) for name, status in listing if stat.S_ISREG(status.st_mode)]
-        for key, family in self._discovery.families_in(directory, files).items():
+        for key, family in self._discovery.families_in(directory, _regular(listing)).items():
             self._scan.families[key] = [
                 self._looks.at(key, posixpath.join(directory.path, name), parts, status)
                 for name, parts, status in family
             ]
 
 
-def _names(listing: Listing) -> dict[str, tuple[int, int]]:
-    return {name: (status.st_dev, status.st_ino) for name, status in listing if not ignored(name)}
+def _regular(listing: Listing) -> Listing:
+    return [(name, status) for name, status in listing if stat.S_ISREG(status.st_mode)]
 
 
 def errno_name(error: OSError) -> str:

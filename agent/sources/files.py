@@ -69,8 +69,8 @@ class Files:
         #: The files are as they will stay: `freeze` was called.
         self.frozen = False
         self.resources = resources
-        clock = host.clock
-        self._rebooted_ns = clock.now_ns() - int(clock.monotonic() * 1e9) if rebooted else 0
+        up_ns = int(host.clock.monotonic() * 1e9)
+        self._rebooted_ns = host.clock.now_ns() - up_ns if rebooted else 0
         #: Begins every id of a file that its first line does not tell from others (core/identity.py).
         self._life = "" if finite else f"{host.clock.now_ns()}-{host.clock.random()}"
         self._lives = 0
@@ -107,22 +107,15 @@ class Files:
             self.close()
             raise
 
-    async def scan(self) -> None:
-        """
-        Look at everything once.
-        """
-        await self._scan(Scope.ALL)
-
     async def tick(self) -> None:
         """
         One round: events, rescans that are due, sizes of active files, timers of readers.
         """
-        clock = self.host.clock
-        now = clock.monotonic()
+        clock, now = self.host.clock, self.host.clock.monotonic()
         self._take_events()
         scope = None if self.frozen else self._rescans.due(now)
         if scope is not None:
-            await self._scan(scope)
+            await self.scan(scope)
             now = clock.monotonic()
         now_ns = clock.now_ns()
         for log in list(self._active.values()):
@@ -252,7 +245,10 @@ class Files:
             elif key in self.logs:
                 self._activate(self.logs[key])
 
-    async def _scan(self, scope: Scope) -> None:
+    async def scan(self, scope: Scope = Scope.ALL) -> None:
+        """
+        Look once at everything, or at what *scope* says.
+        """
         missing = self._blind is None or not self._blind.isdisjoint(self._globs.roots)
         clock = self.host.clock
         began = clock.monotonic()
@@ -269,23 +265,28 @@ class Files:
         for path, error in scan.errors:
             self.count_error(path, error)
             if is_descriptor_limit(error) and self.descriptors.make_room():
-                self._rescans.mark(posixpath.dirname(path))
+                self._rescans.mark(path, posixpath.dirname(path))
+        for key in scan.moved - scan.families.keys():
+            self._known.takes(key, true=False)
         for key, family in scan.families.items():
-            log = self.logs.get(key)
+            log, home = self.logs.get(key), self._discovery.home_of(key)
             opened, known = (scan.opened | log.opened, log.keys) if log else (scan.opened, set())
             seen = look_again(family, opened, self.host.disk, self._probes(key), scan.now_ns)
-            still = is_one_moment(family, seen, known, now_ns=scan.now_ns)
-            if not still or (log and log.was_cut_since(scan.began)):
+            true = key not in scan.moved and is_one_moment(family, seen, known, now_ns=scan.now_ns)
+            true = true and not (log and log.was_cut_since(scan.began))
+            # Of a replay nothing is written any more; of a directory that is gone no scan will say more.
+            true = true or not self._life or home not in self._discovery.directories
+            if not true:
                 # A copy may hold by now what this view saw: it would be read twice, or too late.
-                scan.moving.append(self._discovery.home_of(key))
-                self._known.forget(scan.moving[-1], family)
+                scan.again.add(home)
+            if not self._known.takes(key, true=true):
+                self._known.forget(home, family)
             elif log or seen:
                 self._take_family(log or self._log(key), seen, scan)
-        self._blind = scan.blind.union(scan.moving)
+        self._blind = scan.blind
         self._decide()
 
     def _take_family(self, log: FollowedLog, family: list[Sighting], scan: Scan) -> None:
-        clock = self.host.clock
         self._known.forget(log.home, log.sightings)
         log.home = self._discovery.home_of(log.key)
         for sighting in family:
@@ -295,8 +296,10 @@ class Files:
                 self.host.disk.close(opened.fd)
             elif opened is not None:
                 log.opened[sighting.key] = opened
-        now = clock.monotonic()
-        changed = log.observe(family, self.host.disk, now=now, now_ns=clock.now_ns())
+        now, now_ns = self.host.clock.monotonic(), self.host.clock.now_ns()
+        changed = log.observe(family, self.host.disk, now=now, now_ns=now_ns)
+        if changed and any(item.state is State.CUT for item in log.chain.generations):
+            self._known.forget(log.home, family)  # Its copy may have grown to what it was.
         log.close_passed(self.host.disk)
         if self.frozen:
             log.chain.freeze()
@@ -319,7 +322,8 @@ class Files:
             return
         now = self.host.clock.monotonic()
         for log in self.logs.values():
-            if log.chain.seen is None and sees(self._blind, log.home):
+            known = log.key not in self._known.left_out and sees(self._blind, log.home)
+            if log.chain.seen is None and known:
                 log.chain.observe((), now=now, now_ns=0)
                 log.chain.settle(now)
                 self.notify(log)
@@ -337,9 +341,8 @@ class Files:
         resource = self.resources.of(key, self.host.disk.link_target(key))  # disk
         existed = self._blind is None
         log = FollowedLog(key, chain=chain, resource=resource, existed=existed, routes=self._routes)
-        self.logs[key] = log
+        self.logs[key] = self._active[key] = log
         log.quiet_since = self.host.clock.monotonic()
-        self._active[key] = log
         return log
 
     def _poll(self, log: FollowedLog, now: float, now_ns: int) -> None:
@@ -350,14 +353,14 @@ class Files:
             self.count_error(log.key, error)
             self.look_again(log)
             return
+        if changed and any(item.unseen or item.state is State.CUT for item in chain.generations):
+            self.look_again(log)
         if not chain.settled:
             chain.settle(now)
             changed = True
-            if any(generation.state is State.CUT for generation in chain.generations):
-                self.look_again(log)
+            if any(item.state is State.CUT for item in chain.generations):
+                self._rescans.mark(log.home)
         if changed:
-            if any(generation.unseen for generation in chain.generations):
-                self.look_again(log)
             self._activate(log)
             self.notify(log)
         elif chain.settled and now - log.quiet_since >= self.settings.idle_after_s:
@@ -378,10 +381,7 @@ class Files:
         self._by_watch[path] = log.key
         log.watched = True
         # A write between the last look and the watch is in the size by now.
-        clock = self.host.clock
-        if log.poll(self.host.disk, now=clock.monotonic(), now_ns=clock.now_ns()):
-            self._activate(log)
-            self.notify(log)
+        self._poll(log, self.host.clock.monotonic(), self.host.clock.now_ns())
 
     def _activate(self, log: FollowedLog) -> None:
         log.quiet_since = self.host.clock.monotonic()

@@ -15,6 +15,8 @@ from agent import _fastparse
 from agent.core.cursor import Cursor, StreamCursor, StreamMode, cursor_at, resume_place
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from agent import _reference
     from agent.core.batch import LossReason
     from agent.core.generations import Generation
@@ -238,26 +240,30 @@ class Detours:
     What is not to be read as usual, also of Logs that their route has yet to meet.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, follows: Mapping[str, Follow]) -> None:
+        self._follows = follows
         self._skips: dict[str, list[Skip]] = {}
         self._reference: dict[str, tuple[int, int]] = {}
 
-    def skip(self, follow: Follow | None, log: str, skip: Skip) -> None:
+    def skip(self, log: str, generation: int, start: int, stop: int, reason: LossReason) -> None:
         """
-        Note bytes that are to be recorded as lost.
+        Record [start, stop) of *generation* as lost instead of reading it.
         """
+        follow = self._follows.get(log)
         skips = self._skips.setdefault(log, []) if follow is None else follow.skips
-        skips.append(skip)
+        skips.append(Skip(generation, start, stop, reason))
 
-    def use_reference(self, follow: Follow | None, log: str, place: tuple[int, int]) -> None:
+    def use_reference_parser(self, log: str, generation: int, start: int, stop: int) -> None:
         """
-        Note that all before *place* needs the slow parser.
+        Read *log* through the slow parser until [start, stop) of *generation* is behind.
         """
+        assert start <= stop
+        follow = self._follows.get(log)
         if follow is None:
-            self._reference[log] = max(self._reference.get(log, (0, 0)), place)
+            self._reference[log] = max(self._reference.get(log, (0, 0)), (generation, stop))
             return
         assert follow.parser is None, "asked before the first segment"
-        follow.reference = max(follow.reference or (0, 0), place)
+        follow.reference = max(follow.reference or (0, 0), (generation, stop))
 
     def hand_over(self, follow: Follow) -> None:
         """

@@ -167,7 +167,7 @@ class FollowedLog:
         Of a file that was cut and written anew, the size alone would count as growth: bytes that never were.
         """
         size = self._size(generation, disk)
-        if size is None or size == generation.available:
+        if size is None or size == generation.available or generation.state is State.LOST:
             return False
         opened = self.opened.get(generation.key)
         same = opened is None or self.fits(opened.fd, generation, disk)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: Part of a sink's wait that lines may spend in their file.
 SHARE = 0.4
 WAIT_S_MAX = 2.0
+#: How often a stop looks whether all that waited is read.
+POLL_S = 0.01
 #: Unread bytes that are worth a segment.
 ENOUGH_BYTES = 64 << 10
 
@@ -50,7 +52,7 @@ class Gather:
         Whether *follow*, which has work in a live file, waits for more of it.
         """
         generation = follow.log.chain.find(follow.number)
-        if not follow.gathers or follow.is_special or generation is None:
+        if not follow.gathers or follow.is_special or generation is None or not generation.held:
             return False
         if generation.available - follow.offset >= ENOUGH_BYTES:
             return False
@@ -65,6 +67,13 @@ class Gather:
             if now - since < self._wait_s:
                 return
             yield follow
+
+    def stop(self) -> list[Follow]:
+        """
+        Let nothing wait any more; return what does.
+        """
+        self._wait_s = 0.0
+        return [follow for _, follow in self._waiting.values()]
 
     def end(self, log: str, now: float) -> float:
         """

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from agent.core.identity import Probe
     from agent.core.rotated_names import RotatedName
 
+#: One that moves all the time must not stay unread.  With a scan each tick this is less than the second for which a
+#: file must be there to be owed.
+LEFT_OUT_MAX = 3
+
 
 @dataclass(slots=True)
 class Known:
@@ -30,6 +34,19 @@ class Known:
 
     probes: Callable[[str], Sequence[Probe]]
     sightings: dict[str, Sighting] = field(default_factory=dict)
+
+    #: Scans in a row that said nothing of a Log, because what they saw could not be true.
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    def takes(self, log: str, *, true: bool) -> bool:
+        """
+        Whether what was seen of *log* is taken: where it is *true*, and where it was left out often enough in a row.
+        """
+        times = self.left_out.pop(log, 0) + 1
+        if true or times > LEFT_OUT_MAX:
+            return True
+        self.left_out[log] = times
+        return False
 
     def forget(self, home: str, sightings: Iterable[Sighting]) -> None:
         """

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING
 from agent.core.cursor import cursor_at, resume_place
 from agent.core.generations import State
 from agent.core.logs import Step
-from agent.sources.follow import Detours, Follow, Skip, begin, is_older
-from agent.sources.gather import Gather
+from agent.sources.follow import Detours, Follow, begin, is_older
+from agent.sources.gather import POLL_S, Gather
 from agent.sources.stored import Changes, first_cursors, lag
 from agent.sources.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from agent.core.batch import LossReason, Segment
+    from agent.core.batch import Segment
     from agent.core.budget import Share
     from agent.core.checkpoint import GenerationRow
     from agent.core.cursor import Cursor
@@ -73,7 +73,7 @@ class Reader:
         self._late: list[tuple[Follow, Generation, int]] = []
         self._current: Follow | None = None
         self._inflating: Follow | None = None
-        self._detours = Detours()
+        self.detours = Detours(self._follows)
         self._wake = asyncio.Event()
         self._turn = Turn(self, files, share)
         self._pieces = self._turn.pieces
@@ -215,7 +215,7 @@ class Reader:
         if self._begin_transforms is not None:
             follow.transforms = self._begin_transforms()
         follow.gathers = self._gather.wants(log)
-        self._detours.hand_over(follow)
+        self.detours.hand_over(follow)
         if follow.align_size is None:
             self.begun(follow)
         return follow
@@ -285,6 +285,20 @@ class Reader:
             self._wake.set()
 
     # -- what the route calls -----------------------------------------------------------------
+
+    async def read_gathered(self, timeout_s: float) -> None:
+        """
+        Read what waits in files for more to come, before nothing is read any more.
+        """
+        clock = self._files.host.clock
+        until = clock.monotonic() + timeout_s
+        waiting = self._gather.stop()
+        for follow in waiting:
+            self._queue(follow)
+        while waiting and clock.monotonic() < until:
+            await clock.sleep(POLL_S)
+            queued = self._ready | self._urgent
+            waiting = [f for f in waiting if f is self._current or f.log.key in queued]
 
     def exhausted(self) -> bool:
         """
@@ -374,20 +388,6 @@ class Reader:
         Yield (Log, bytes, seconds) for every Log that is not committed to its end.
         """
         return lag(self._follows, committed, now_ns)
-
-    def use_reference_parser(self, log: str, generation: int, start: int, stop: int) -> None:
-        """
-        Read *log* through the slow parser until [start, stop) of *generation* is behind.
-        """
-        assert start <= stop
-        self._detours.use_reference(self._follows.get(log), log, (generation, stop))
-
-    def skip(self, log: str, generation: int, start: int, stop: int, reason: LossReason) -> None:
-        """
-        Record [start, stop) of *generation* as lost instead of reading it.
-        """
-        skip = Skip(generation, start, stop, reason)
-        self._detours.skip(self._follows.get(log), log, skip)
 
     def close(self) -> None:
         """

@@ -32,11 +32,11 @@ class Rescans:
         self._working = True
         self._at = self._full_at = 0.0
 
-    def mark(self, directory: str) -> None:
+    def mark(self, *directories: str) -> None:
         """
-        Look at *directory* on the next tick.
+        Look at *directories* on the next tick.
         """
-        self._dirty.add(directory)
+        self._dirty.update(directories)
 
     def overflowed(self) -> None:
         """
@@ -75,7 +75,7 @@ class Rescans:
         """
         for path in scan.directories_gone:
             self._host.watches.forget_directory(path)
-        self._dirty.update(scan.moving)
+        self._dirty.update(scan.again)
         for path in scan.directories_new:
             try:
                 self._host.watches.watch_directory(path)

@@ -14,9 +14,10 @@ import pytest
 
 from agent.core.identity import head_of
 from agent.core.rotated_names import as_live
-from agent.sources.discovery import LIST_ATTEMPTS, MOVING_MAX
+from agent.sources.discovery import LIST_ATTEMPTS
 from agent.sources.files import FilesSettings
 from agent.sources.heads import look_at
+from agent.sources.looks import LEFT_OUT_MAX
 from tests.fakes.source_host import START_NS, Source, TestDisk
 
 if TYPE_CHECKING:
@@ -154,9 +155,9 @@ class Writer:
 
     def make_room(self) -> None:
         for number in range(30, 0, -1):
-            old = self.log.with_name(f"app.log.{number}")
+            old = self.log.with_name(f"{self.log.name}.{number}")
             if old.exists():
-                old.rename(self.log.with_name(f"app.log.{number + 1}"))
+                old.rename(self.log.with_name(f"{self.log.name}.{number + 1}"))
 
     def rename(self, count: int) -> None:
         self.make_room()
@@ -252,7 +253,7 @@ async def test_nothing_is_concluded_while_names_move(
     monkeypatch.setattr(source.host.clock, "now_ns", time.time_ns)
     disk = source.host.disk
     listed = disk.list
-    left = 2 * LIST_ATTEMPTS * MOVING_MAX
+    left = 2 * LIST_ATTEMPTS * LEFT_OUT_MAX
     writer.write(3)
 
     def list_and_rotate(directory: str) -> list[tuple[str, FileStat]]:
@@ -270,4 +271,71 @@ async def test_nothing_is_concluded_while_names_move(
     await source.settle(5)
     assert [int(text) for text in route.texts(writer.log)] == list(range(writer.written))
     assert not route.losses
+    source.close()
+
+
+async def test_a_copy_that_is_always_young_is_read_in_the_end(tmp_path: Path) -> None:
+    """
+    Beside a live file that begins alike, somebody goes on writing to what was renamed.
+    """
+    log, old = tmp_path / "app.log", tmp_path / "app.log.1"
+    old.write_text("time,value\n1,1\n")
+    log.write_text("time,value\n2,2\n3,3\n")
+    source = Source(FilesSettings(paths=(f"{tmp_path}/*.log",), rotate_grace_s=1.0))
+    source.host.clock.seconds = (time.time_ns() - START_NS) / 1e9
+    route = await source.start()
+    for _ in range(LEFT_OUT_MAX + 1):
+        later_ns = source.host.clock.now_ns()
+        os.utime(old, ns=(later_ns, later_ns))
+        await source.settle(0.2)
+    await source.settle(5)
+    assert len(route.texts(log)) == 5
+    source.close()
+
+
+async def test_a_replay_reads_a_young_copy_at_once(tmp_path: Path) -> None:
+    """
+    Nothing is written there any more, however young it is; and there is no second look.
+    """
+    log = tmp_path / "app.log"
+    log.with_name("app.log.1").write_text("time,value\n1,1\n")
+    log.write_text("time,value\n2,2\n3,3\n")
+    source = Source(FilesSettings(paths=(f"{tmp_path}/*.log",)), finite=True)
+    source.host.clock.seconds = (time.time_ns() - START_NS) / 1e9
+    route = await source.start()
+    source.files.freeze()
+    await route.read_all()
+    assert len(route.texts(log)) == 5
+    source.close()
+
+
+async def test_names_of_others_move_all_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    In a directory of many logs, those that stand still are read at the first look.
+    """
+    log = tmp_path / "app.log"
+    log.write_text(lines(range(3)))
+    other = Writer(tmp_path / "other.log")
+    other.write(1)
+    source = Source(FilesSettings(paths=(f"{tmp_path}/*.log",)))
+    monkeypatch.setattr(source.host.clock, "now_ns", time.time_ns)
+    disk = source.host.disk
+    listed = disk.list
+
+    def list_and_rotate(directory: str) -> list[tuple[str, FileStat]]:
+        listing = listed(directory)
+        other.log.with_name(f"notes-{time.time_ns()}").touch()
+        if other.written < 30:
+            other.make_room()
+            other.log.rename(other.log.with_name("other.log.1"))
+            other.write(1)
+        return listing
+
+    monkeypatch.setattr(disk, "list", list_and_rotate)
+    route = await source.start()
+    await route.read_all()
+    assert route.texts(log) == [b"0", b"1", b"2"]
+    await source.settle(5)
     source.close()

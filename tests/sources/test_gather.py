@@ -4,6 +4,7 @@ Where a sink lets lines wait, they wait in their file: a file of the kubelet is 
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -111,4 +112,21 @@ async def test_a_route_that_does_not_linger_beside_one_that_does(tmp_path: Path)
     assert (len(slow.segments), len(fast.segments)) == (1, 2)
     await source.settle(2.2)
     assert slow.texts(log) == fast.texts(log)
+    source.close()
+
+
+async def test_a_stop_reads_what_waits(tmp_path: Path) -> None:
+    """
+    On a node that goes down the files go with it.
+    """
+    log = container(tmp_path)
+    source, route = await started(f"{tmp_path}/*/*/*.log", 5.0)
+    write(log, "second")
+    await source.settle()
+    assert len(route.segments) == 1
+    stopping = asyncio.ensure_future(route.reader.read_gathered(1.0))
+    await asyncio.sleep(0)
+    await route.read_all()
+    await stopping
+    assert route.texts(log) == [b"first", b"second"]
     source.close()

@@ -221,13 +221,13 @@ async def test_poison_is_named_and_can_be_read_slowly_or_skipped(
     route.reader.close()
 
     slow = await source.start(cursors=cursors, first_start=False)
-    slow.reader.use_reference_parser(*caught.value.place)
+    slow.reader.detours.use_reference_parser(*caught.value.place)
     await slow.read_all()
     assert slow.texts(container.path) == [b"poison"]
     slow.reader.close()
 
     skipping = await source.start(cursors=cursors, first_start=False)
-    skipping.reader.skip(*caught.value.place, LossReason.POISON)
+    skipping.reader.detours.skip(*caught.value.place, LossReason.POISON)
     await skipping.read_all()
     container.raw(b"shed\n")
     await source.settle(1)
