@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 #: Quiet time after which a renamed file is finished once its successor has bytes: the writer has
 #: moved on, but a runtime's copier of the other stream may flush a last line.
 MOVED_ON_S = 1.0
+#: States that time alone ends.
+WAITING = (State.ROTATED, State.ABSENT, State.CUT)
 
 
 class Step(Enum):
@@ -136,10 +138,7 @@ class Chain:
         """
         Whether time alone changes nothing.
         """
-        for item in self.generations:
-            if item.state is not State.LIVE and not item.finished and self.seen is not None:
-                return False
-        return True
+        return self.seen is None or all(item.state not in WAITING for item in self.generations)
 
     def step(self, number: int, offset: int) -> Step:
         """
@@ -269,7 +268,7 @@ class Chain:
         if self.seen is None:
             return
         for generation in self.generations:
-            if generation.state not in (State.ROTATED, State.ABSENT, State.CUT):
+            if generation.state not in WAITING:
                 continue
             needed_s = self._grace_s
             successor = self.after(generation.number)

@@ -17,6 +17,8 @@ from agent.core.kubelet_path import path_facts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from agent.core.generations import Generation
+    from agent.core.host import Clock
     from agent.sources.follow import Follow
     from agent.sources.followed import FollowedLog
 
@@ -34,7 +36,8 @@ class Gather:
     Which Logs of a route wait for more, and since when (monotonic seconds).
     """
 
-    def __init__(self, linger_s: float, *, tick_s: float) -> None:
+    def __init__(self, linger_s: float, tick_s: float, clock: Clock) -> None:
+        self._clock = clock
         wait_s = min(WAIT_S_MAX, linger_s * SHARE)
         #: Less than two ticks would make lines late and save nothing.
         self._wait_s = wait_s if wait_s >= 2 * tick_s else 0.0
@@ -47,22 +50,23 @@ class Gather:
         """
         return bool(self._wait_s) and path_facts(log.key).kubelet
 
-    def waits(self, follow: Follow, now: float) -> bool:
+    def waits(self, follow: Follow, generation: Generation) -> bool:
         """
-        Whether *follow*, which has work in a live file, waits for more of it.
+        Whether *follow*, which has work in the live file of *generation*, waits for more of it.
         """
-        generation = follow.log.chain.find(follow.number)
-        if not follow.gathers or follow.is_special or generation is None or not generation.held:
+        if not follow.gathers or follow.is_special or not generation.held:
             return False
         if generation.available - follow.offset >= ENOUGH_BYTES:
             return False
+        now = self._clock.monotonic()
         since, _ = self._waiting.setdefault(follow.log.key, (now, follow))
         return now - since < self._wait_s
 
-    def due(self, now: float) -> Iterator[Follow]:
+    def due(self) -> Iterator[Follow]:
         """
         Yield what has waited for long enough.
         """
+        now = self._clock.monotonic()
         for since, follow in list(self._waiting.values()):
             if now - since < self._wait_s:
                 return
@@ -75,9 +79,9 @@ class Gather:
         self._wait_s = 0.0
         return [follow for _, follow in self._waiting.values()]
 
-    def end(self, log: str, now: float) -> float:
+    def end(self, log: str) -> float:
         """
-        Return for how many seconds *log* has waited, until now.
+        Let *log* wait no longer; return for how many seconds it has.
         """
-        since, _ = self._waiting.pop(log, (now, None))
-        return now - since
+        waiting = self._waiting.pop(log, None)
+        return 0.0 if waiting is None else self._clock.monotonic() - waiting[0]

@@ -58,7 +58,7 @@ class Reader:
         self._cursors = dict(cursors)
         self._from_end = from_end
         self._gate = gate
-        self._gather = Gather(linger_s, tick_s=files.settings.poll_interval_s)
+        self._gather = Gather(linger_s, files.settings.poll_interval_s, files.host.clock)
         self._begin_transforms = begin
         self._follows: dict[str, Follow] = {}
         self._ignored: set[str] = set()
@@ -96,7 +96,7 @@ class Reader:
                 await self._wake.wait()
                 continue
             self._current = self._inflating = follow
-            waited_s = self._gather.end(follow.log.key, self._files.host.clock.monotonic())
+            waited_s = self._gather.end(follow.log.key)
             try:
                 segment = await self._turn.take(follow)
             finally:
@@ -145,8 +145,8 @@ class Reader:
             pass
         elif self.has_work(follow):
             generation = follow.log.chain.find(follow.number)
-            live = generation is not None and generation.state is State.LIVE
-            if live and self._gather.waits(follow, self._files.host.clock.monotonic()):
+            live = generation if generation and generation.state is State.LIVE else None
+            if live and self._gather.waits(follow, live):
                 return
             (self._ready if live else self._urgent)[key] = follow
             self._wake.set()
@@ -231,7 +231,7 @@ class Reader:
         """
         Wake what waited for time: retries, and pieces whose end does not come.
         """
-        for follow in (*self._gated.values(), *self._gather.due(now)):
+        for follow in (*self._gated.values(), *self._gather.due()):
             self._queue(follow)
         for key in [key for key, item in self._delayed.items() if item.retry_at <= now]:
             follow = self._delayed.pop(key)
@@ -297,8 +297,8 @@ class Reader:
             self._queue(follow)
         while waiting and clock.monotonic() < until:
             await clock.sleep(POLL_S)
-            queued = self._ready | self._urgent
-            waiting = [f for f in waiting if f is self._current or f.log.key in queued]
+            left = {self._current, *self._ready.values(), *self._urgent.values()}
+            waiting = [follow for follow in waiting if follow in left]
 
     def exhausted(self) -> bool:
         """
@@ -379,7 +379,7 @@ class Reader:
         if follow is not None:
             for queue in self._queues:
                 queue.pop(log, None)
-            self._gather.end(log, 0.0)
+            self._gather.end(log)
             self._pieces.forget(follow)
             self._files.forgotten(follow.log, self.route)
 

@@ -150,7 +150,7 @@ class Turn:
 
     def _refresh(self, follow: Follow, generation: Generation, opened: Opened) -> bool:
         """
-        Bring the size up to date; False if the file was cut.
+        Bring the size up to date; False where nothing can be read of the file now.
         """
         if opened.compressed:
             if not generation.head:  # Compressed nothing.

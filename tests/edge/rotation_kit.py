@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BANNER = b"=== service starting ==="
+#: More than any test rotates.
+SIBLINGS_MAX = 30
 FORMATS = ("cri", "docker", "raw")
 
 
@@ -75,14 +77,20 @@ class LogFile:
         """
         return self.path.with_name(f"app.log.{number}{suffix}")
 
+    def shift(self) -> None:
+        """
+        Make room for one more rotated file.
+        """
+        for number in range(SIBLINGS_MAX, 0, -1):
+            for suffix in ("", ".gz"):
+                if self.sibling(number, suffix).exists():
+                    self.sibling(number, suffix).rename(self.sibling(number + 1, suffix))
+
     def rename(self) -> None:
         """
         Shift what is rotated, rename the live file and begin a new one.
         """
-        for number in (3, 2, 1):
-            for suffix in ("", ".gz"):
-                if self.sibling(number, suffix).exists():
-                    self.sibling(number, suffix).rename(self.sibling(number + 1, suffix))
+        self.shift()
         self.path.rename(self.sibling(1))
         self.begin()
 

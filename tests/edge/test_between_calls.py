@@ -5,7 +5,6 @@ The world does not wait between two system calls: files are cut and renamed ther
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from agent.sources.discovery import LIST_ATTEMPTS
 from agent.sources.files import FilesSettings
 from agent.sources.heads import look_at
 from agent.sources.looks import LEFT_OUT_MAX
+from tests.edge.rotation_kit import SIBLINGS_MAX, LogFile
 from tests.fakes.source_host import START_NS, Source, TestDisk
 
 if TYPE_CHECKING:
@@ -139,36 +139,16 @@ class After:
         return called
 
 
-class Writer:
+def rotate(log: LogFile, how: str, count: int) -> None:
     """
-    Writes and rotates a log, each line once.
+    Rotate, keeping all that was, and write on.
     """
-
-    def __init__(self, log: Path) -> None:
-        self.log = log
-        self.written = 0
-
-    def write(self, count: int) -> None:
-        with self.log.open("a") as file:
-            file.write(lines(range(self.written, self.written + count)))
-        self.written += count
-
-    def make_room(self) -> None:
-        for number in range(30, 0, -1):
-            old = self.log.with_name(f"{self.log.name}.{number}")
-            if old.exists():
-                old.rename(self.log.with_name(f"{self.log.name}.{number + 1}"))
-
-    def rename(self, count: int) -> None:
-        self.make_room()
-        self.log.rename(self.log.with_name("app.log.1"))
-        self.write(count)
-
-    def copytruncate(self, count: int) -> None:
-        self.make_room()
-        shutil.copyfile(self.log, self.log.with_name("app.log.1"))
-        os.truncate(self.log, 0)
-        self.write(count)
+    if how == "rename":
+        log.rename()
+    else:
+        log.shift()
+        log.copytruncate()
+    log.lines(count)
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -189,29 +169,30 @@ async def test_rotated_between_any_two_calls(
         at += 1
         place = tmp_path / str(at)
         place.mkdir()
-        writer = Writer(place / "app.log")
         source = Source(FilesSettings(paths=(f"{place}/*.log",), rotate_grace_s=1.0))
         with monkeypatch.context() as patch:
             after = After(source.host.disk, patch)
             clock = source.host.clock
             patch.setattr(clock, "now_ns", time.time_ns)
             if known:
-                writer.write(3)
+                log = LogFile(place, "cri")
+                log.lines(3)
             route = await source.start()
             await source.settle(1)
-            writer.write(4)
-            rotate = getattr(writer, how)
-            after.acts[at] = partial(rotate, count)
+            if not known:
+                log = LogFile(place, "cri")
+            log.lines(4)
+            after.acts[at] = partial(rotate, log, how, count)
             if gap:
-                after.acts[at + gap] = partial(rotate, count)
+                after.acts[at + gap] = partial(rotate, log, how, count)
             after.armed = True
             await source.settle(1)
             after.armed = False
             await source.settle(5)
             source.close()
-        texts = [int(text) for text in route.texts(writer.log)]
-        if texts != list(range(writer.written)) or route.losses:
-            problems.append(f"{at}: {texts} of {writer.written}, {route.losses}")
+        texts = route.texts(log.path)
+        if texts != log.written or route.losses:
+            problems.append(f"{at}: {texts} of {log.count}, {route.losses}")
         if after.acts:
             break
     assert not problems, f"{len(problems)} of {at}:\n" + "\n".join(problems[:8])
@@ -246,15 +227,15 @@ async def test_nothing_is_concluded_while_names_move(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """
-    Rotated at every attempt of two scans: what was seen then would be in another order, or be missing.
+    Rotated at every attempt, as often as a view may be left out: what was seen would be out of order, or missing.
     """
-    writer = Writer(tmp_path / "app.log")
+    log = LogFile(tmp_path, "cri")
     source = Source(FilesSettings(paths=(f"{tmp_path}/*.log",), rotate_grace_s=1.0))
     monkeypatch.setattr(source.host.clock, "now_ns", time.time_ns)
     disk = source.host.disk
     listed = disk.list
     left = 2 * LIST_ATTEMPTS * LEFT_OUT_MAX
-    writer.write(3)
+    log.lines(3)
 
     def list_and_rotate(directory: str) -> list[tuple[str, FileStat]]:
         nonlocal left
@@ -263,13 +244,13 @@ async def test_nothing_is_concluded_while_names_move(
             left -= 1
             # Between the listing that is looked into and the one that is compared with it.
             if left % 2:
-                getattr(writer, how)(2)
+                rotate(log, how, 2)
         return listing
 
     monkeypatch.setattr(disk, "list", list_and_rotate)
     route = await source.start()
     await source.settle(5)
-    assert [int(text) for text in route.texts(writer.log)] == list(range(writer.written))
+    assert route.texts(log.path) == log.written
     assert not route.losses
     source.close()
 
@@ -315,10 +296,10 @@ async def test_names_of_others_move_all_the_time(
     """
     In a directory of many logs, those that stand still are read at the first look.
     """
-    log = tmp_path / "app.log"
+    log = tmp_path / "still.log"
     log.write_text(lines(range(3)))
-    other = Writer(tmp_path / "other.log")
-    other.write(1)
+    other = LogFile(tmp_path, "cri")
+    other.lines(1)
     source = Source(FilesSettings(paths=(f"{tmp_path}/*.log",)))
     monkeypatch.setattr(source.host.clock, "now_ns", time.time_ns)
     disk = source.host.disk
@@ -326,11 +307,9 @@ async def test_names_of_others_move_all_the_time(
 
     def list_and_rotate(directory: str) -> list[tuple[str, FileStat]]:
         listing = listed(directory)
-        other.log.with_name(f"notes-{time.time_ns()}").touch()
-        if other.written < 30:
-            other.make_room()
-            other.log.rename(other.log.with_name("other.log.1"))
-            other.write(1)
+        (tmp_path / f"notes-{time.time_ns()}").touch()
+        if other.count < SIBLINGS_MAX:
+            rotate(other, "rename", 1)
         return listing
 
     monkeypatch.setattr(disk, "list", list_and_rotate)

@@ -11,6 +11,7 @@ import pytest
 
 from agent.sources.files import FilesSettings
 from agent.sources.gather import ENOUGH_BYTES
+from tests.fakes.kubelet import Container
 from tests.fakes.source_host import Source
 
 if TYPE_CHECKING:
@@ -18,17 +19,14 @@ if TYPE_CHECKING:
 
     from tests.fakes.source_host import RouteModel
 
-LINE = "2026-11-22T19:00:01.000000000Z stdout F {}\n"
 
-
-def container(root: Path) -> Path:
+def container(root: Path) -> Container:
     """
-    Return the live file of a container.
+    Return a container with one line.
     """
-    path = root / "ns_pod_0f8b2a6c-6f0e-4b1e-9c54-3f1f6a1c2d3e" / "app" / "0.log"
-    path.parent.mkdir(parents=True)
-    path.write_text(LINE.format("first"))
-    return path
+    made = Container(root, namespace="ns", pod="pod", uid="0f8b2a6c", name="app")
+    made.write(b"first")
+    return made
 
 
 async def started(pattern: str, linger_s: float) -> tuple[Source, RouteModel]:
@@ -42,29 +40,21 @@ async def started(pattern: str, linger_s: float) -> tuple[Source, RouteModel]:
     return source, route
 
 
-def write(log: Path, text: str) -> None:
-    """
-    Append a line.
-    """
-    with log.open("a") as file:
-        file.write(LINE.format(text))
-
-
 @pytest.mark.parametrize(("linger_s", "wait_s"), [(5.0, 2.0), (300.0, 2.0), (2.0, 0.8), (0.9, 0.0)])
 async def test_lines_of_a_container_wait_in_their_file(
     tmp_path: Path, linger_s: float, wait_s: float
 ) -> None:
     log = container(tmp_path)
     source, route = await started(f"{tmp_path}/*/*/*.log", linger_s)
-    write(log, "second")
+    log.write(b"second")
     await source.settle()
     assert len(route.segments) == (2 if wait_s == 0 else 1)
     if wait_s:
-        write(log, "third")
+        log.write(b"third")
         await source.settle(wait_s - 0.4)
         assert len(route.segments) == 1
         await source.settle(0.6)
-        assert route.texts(log) == [b"first", b"second", b"third"]
+        assert route.texts(log.path) == [b"first", b"second", b"third"]
         assert len(route.segments) == 2
     assert route.segments[1].waited_s == pytest.approx(wait_s, abs=0.21)
     source.close()
@@ -74,25 +64,26 @@ async def test_lines_of_a_container_wait_in_their_file(
 async def test_what_is_much_or_will_vanish_does_not_wait(tmp_path: Path, what: str) -> None:
     log = container(tmp_path)
     source, route = await started(f"{tmp_path}/*/*/*.log", 5.0)
-    write(log, "second")
+    log.write(b"second")
     await source.settle()
     assert len(route.segments) == 1
     if what == "much":
-        write(log, "x" * ENOUGH_BYTES)
+        log.write(b"x" * ENOUGH_BYTES)
     elif what == "renamed":
-        log.rename(log.with_name("0.log.20261129-080000"))
+        log.path.rename(log.path.with_name("0.log.20261129-080000"))
     else:
-        log.unlink()
+        log.path.unlink()
     await source.settle()
-    assert route.texts(log)[1] == b"second"
+    assert route.texts(log.path)[1] == b"second"
     source.close()
 
 
 async def test_a_file_that_can_be_cut_in_place_does_not_wait(tmp_path: Path) -> None:
     log = tmp_path / "app.log"
-    log.write_text(LINE.format("first"))
+    log.write_text("first\n")
     source, route = await started(f"{tmp_path}/*.log", 5.0)
-    write(log, "second")
+    with log.open("a") as file:
+        file.write("second\n")
     await source.settle()
     assert route.texts(log) == [b"first", b"second"]
     source.close()
@@ -107,11 +98,11 @@ async def test_a_route_that_does_not_linger_beside_one_that_does(tmp_path: Path)
     slow = await source.start("slow", linger_s=5.0)
     fast = await source.start("fast")
     await source.settle(3)
-    write(log, "second")
+    log.write(b"second")
     await source.settle()
     assert (len(slow.segments), len(fast.segments)) == (1, 2)
     await source.settle(2.2)
-    assert slow.texts(log) == fast.texts(log)
+    assert slow.texts(log.path) == fast.texts(log.path)
     source.close()
 
 
@@ -121,12 +112,12 @@ async def test_a_stop_reads_what_waits(tmp_path: Path) -> None:
     """
     log = container(tmp_path)
     source, route = await started(f"{tmp_path}/*/*/*.log", 5.0)
-    write(log, "second")
+    log.write(b"second")
     await source.settle()
     assert len(route.segments) == 1
     stopping = asyncio.ensure_future(route.reader.read_gathered(1.0))
     await asyncio.sleep(0)
     await route.read_all()
     await stopping
-    assert route.texts(log) == [b"first", b"second"]
+    assert route.texts(log.path) == [b"first", b"second"]
     source.close()
