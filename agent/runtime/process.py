@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.errors import RetryError
 from agent.core.sayings import Sayings
-from agent.runtime import collector, crash, gauges
+from agent.runtime import crash, gauges, memory
 from agent.runtime.admin import Admin
 from agent.runtime.agent import Agent
 from agent.runtime.host import SystemHost
@@ -57,7 +57,7 @@ async def run_agent(config: Config, own_log: OwnLog) -> int:
     Run until a signal, drain, and return the exit code; raises StopError.
     """
     crash.install()
-    collector.settle()
+    memory.settle()
     raise_open_files_max()
     host = SystemHost(own_log)
     clock = host.clock
@@ -81,13 +81,14 @@ async def run_agent(config: Config, own_log: OwnLog) -> int:
                 tell=host.tell,
             ):
                 own_log.tell("started", f"following logs for {len(config.routes)} routes")
-                await _until_drained(
-                    agent,
-                    asked,
-                    config.drain_timeout_s,
-                    host,
-                    keep=lambda: keep_state(lock, store, host, sayings),
-                )
+                with memory.given_back(clock):
+                    await _until_drained(
+                        agent,
+                        asked,
+                        config.drain_timeout_s,
+                        host,
+                        keep=lambda: keep_state(lock, store, host, sayings),
+                    )
         finally:
             await store.close()
             host.close()

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from agent.core import counters as metric
 from agent.core.batch import LossReason
 from agent.core.errors import StopError
-from agent.runtime import collector, crash
+from agent.runtime import crash, memory
 from agent.runtime.agent import Agent
 from agent.runtime.host import SystemHost
 from agent.runtime.lock import StateLock
@@ -133,8 +133,7 @@ async def run_replay(
         progress: called with (bytes resolved or in flight, bytes in all) many times a second.
     """
     crash.install()
-    collector.settle()
-    collector.settle()
+    memory.settle()
     raise_open_files_max()
     with state_directory(state_dir) as directory:
         config = settings_of(config, paths, directory)
