@@ -28,6 +28,7 @@ MODULES = {
     "puller": "agent.cli.run",
     "replay": "agent.cli.replay",
     "seal": "agent.cli.seal",
+    "credentials": "agent.cli.credentials",
     "validate": "agent.cli.validate",
     "schema": "agent.cli.schema",
     "ddl": "agent.cli.ddl",
@@ -133,13 +134,15 @@ def _add_delivery(commands: argparse._SubParsersAction[_Parser]) -> None:
         metavar="N",
         help="share the files among N processes, whole Logs each (default 1; one a core is useful)",
     )
-    # The agent runs these two itself; they are not for people, so they have no line in --help.
+    # The agent runs these itself; they are not for people, so they have no line in --help.
     worker = commands.add_parser("replay-share", prog="tailrace replay-share")
     worker.add_argument("spec", metavar="SPEC.json")
     worker.set_defaults(module=MODULES["replay"], function="share")
     seal = commands.add_parser("seal", prog="tailrace seal")
     seal.add_argument("spec", metavar="SPEC.json")
     seal.set_defaults(module=MODULES["seal"], function="main")
+    credentials = commands.add_parser("credentials", prog="tailrace credentials")
+    credentials.set_defaults(module=MODULES["credentials"], function="main")
 
 
 def _workers(text: str) -> int:

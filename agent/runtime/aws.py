@@ -1,8 +1,8 @@
 """
 Signed requests to AWS on one lean connection pool per process.
 
-Credentials come from the SDK (runtime/aws_credentials.py): no service client, no serializer, no model.  Measured: a
-client object costs 12 MB and 1.4 ms a request more, botocore's signer and aiohttp's client 0.3 ms.
+Credentials come from the environment or the SDK (runtime/aws_credentials.py): no service client, no serializer, no
+model.  Measured: a client object costs 12 MB and 1.4 ms a request more, botocore's signer and aiohttp's client 0.3 ms.
 
 What a caller of `request` may rely on:
 
@@ -20,20 +20,17 @@ import os
 from dataclasses import fields
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlencode
 
 from agent.core.aws import AwsSettings
-from agent.core.errors import RetryError
-from agent.runtime.aws_credentials import Identity, find_region
+from agent.runtime.aws_credentials import Identity
 from agent.runtime.aws_endpoints import Endpoint, endpoint_for, host_header, request_url
-from agent.runtime.aws_http import Http, HttpResponse, where
+from agent.runtime.aws_http import Http, HttpResponse
 from agent.runtime.aws_signature import Keys, Signer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-STS_TIMEOUT_S = 15.0
 #: AWS accepts signatures within 5 minutes; a difference below this is not worth correcting.
 SKEW_MIN_S = 60.0
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
@@ -64,7 +61,7 @@ class WallClock(Protocol):
 
 class Aws:
     """
-    Everything shared by the clients of the process: connections, the SDK session, identities, clock skew.
+    Everything shared by the clients of the process: connections, identities, clock skew.
     """
 
     def __init__(self, *, clock: WallClock) -> None:
@@ -84,19 +81,17 @@ class Aws:
         )
         identity = self._identities.get(plain)
         if identity is None:
-
-            async def call(
-                region: str | None, keys: Keys | None, query: Mapping[str, str]
-            ) -> bytes:
-                return await self._call_sts(plain, region, keys, query)
-
-            identity = self._identities[plain] = Identity(plain, call)
+            identity = self._identities[plain] = Identity(
+                plain, now_s=self.now_s, skew_s=lambda: self.skew_s
+            )
         return ServiceClient(self, service, plain, identity)
 
     async def close(self) -> None:
         """
         Close all connections.
         """
+        for identity in self._identities.values():
+            identity.close()
         await self.http.close()
 
     def correct_skew(self, response: HttpResponse) -> bool:
@@ -118,42 +113,6 @@ class Aws:
         Return the service's time, in seconds since the epoch.
         """
         return self._clock.now_ns() / 1e9 + self.skew_s
-
-    async def _call_sts(
-        self, settings: AwsSettings, region: str | None, keys: Keys | None, query: Mapping[str, str]
-    ) -> bytes:
-        region = region or await find_region(settings, self._identities[settings])
-        custom = os.environ.get("AWS_ENDPOINT_URL_STS") or os.environ.get("AWS_ENDPOINT_URL") or ""
-        endpoint = endpoint_for(
-            "sts", region, endpoint_url=custom, fips=settings.fips, dual_stack=settings.dual_stack
-        )
-        url = request_url(endpoint, "sts", "/")
-        body = urlencode(query).encode()
-        for _ in range(2):
-            headers = _headers(
-                url, {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}
-            )
-            if keys is not None:
-                headers["x-amz-content-sha256"] = hashlib.sha256(body).hexdigest()
-                headers = Signer("sts", region).signed(
-                    keys, method="POST", url=url, headers=headers, at_s=self.now_s()
-                )
-            response = await self.http.send(
-                "POST", url, headers=headers, body=body, settings=settings, timeout_s=STS_TIMEOUT_S
-            )
-            code = response.error_code()
-            if response.status == 200 or code not in CODES_SKEW or not self.correct_skew(response):
-                break
-        if response.status != 200:
-            detail = response.body[:300].decode(errors="replace")
-            raise RetryError(
-                f"{where(url)}: {query['Action']} of {query.get('RoleArn')} answered "
-                f"{response.status} {code}: {detail}; "
-                "check the role's trust policy (and external_id)",
-                code=code or str(response.status),
-                slow=True,
-            )
-        return response.body
 
 
 class ServiceClient:
@@ -188,12 +147,12 @@ class ServiceClient:
         """
         endpoint = await self._resolved()
         url = request_url(endpoint, self._service, path, query)
-        unsigned = _headers(url, headers or {})
+        unsigned = request_headers(url, headers or {})
         if self._service == "s3" and url.startswith("https"):
             unsigned["x-amz-content-sha256"] = UNSIGNED_PAYLOAD
         else:
             unsigned["x-amz-content-sha256"] = hashlib.sha256(body).hexdigest()
-        keys = await self._identity.keys()
+        keys = (await self._identity.found()).keys
         response = await self._send(keys, method, url, unsigned, body, timeout_s)
         if response.status not in (400, 401, 403):
             return response
@@ -228,23 +187,24 @@ class ServiceClient:
     async def _resolved(self) -> Endpoint:
         if self._endpoint is None:
             settings = self._settings
-            session = self._identity.sdk()
+            found = await self._identity.found()
             custom = settings.endpoint_url or os.environ.get(
                 f"AWS_ENDPOINT_URL_{self._service.upper()}"
             )
             custom = custom or os.environ.get("AWS_ENDPOINT_URL") or ""
-            region = await find_region(settings, self._identity)
-            self._signer = Signer(self._service, region)
+            self._signer = Signer(self._service, found.region)
             self._endpoint = endpoint_for(
                 self._service,
-                region,
+                found.region,
                 endpoint_url=custom,
-                fips=settings.fips or bool(session.get_config_variable("use_fips_endpoint")),
-                dual_stack=settings.dual_stack
-                or bool(session.get_config_variable("use_dualstack_endpoint")),
+                fips=settings.fips or found.fips,
+                dual_stack=settings.dual_stack or found.dual_stack,
             )
         return self._endpoint
 
 
-def _headers(url: str, headers: Mapping[str, str]) -> dict[str, str]:
+def request_headers(url: str, headers: Mapping[str, str]) -> dict[str, str]:
+    """
+    Return *headers* with lower-case names, and the host of *url*.
+    """
     return {"host": host_header(url), **{name.lower(): value for name, value in headers.items()}}

@@ -1,129 +1,79 @@
 """
-Who we are to AWS: the SDK's credentials chain, without the SDK's clients.
+Who we are to AWS: credentials, Region and variant of the endpoints, each looked up when it is first needed.
 
-aiobotocore finds credentials (environment, web identity, profile, process, ECS, EKS Pod Identity, IMDS), keeps
-them fresh (15 minutes before they expire at the earliest, 10 at the latest) and re-reads token files.  Where a provider
-calls STS, it gets the small client below: a stock STS client loads 12 MB of models for a request of one line.
+Where the environment alone says it (keys, Region, no profile and no role to assume), it is read from there.  All else
+is the SDK's: a child process asks it (aws_sdk.py), answers in JSON and ends.  Measured: the SDK with what it brings
+is 23 of the 46 MB of an agent that waits; a child is half a second of CPU an hour.
 
-Nothing is looked up before the first request.  Failures are RetryError(slow=True) that say what to do.
+Credentials that expire are fetched anew before they do: in their last quarter, at most 15 minutes, by one request
+while the others go on with the old ones; in their last sixth, at most 10 minutes, nobody goes on with them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Any, Self
-from xml.etree import ElementTree as ET
+from typing import TYPE_CHECKING
 
-from agent.core.errors import RetryError, shown
+import msgspec
+
+from agent.core.aws import AwsSettings  # noqa: TC001 - msgspec reads the annotation
+from agent.core.errors import RetryError
 from agent.runtime.aws_signature import Keys
+from agent.runtime.host import start_child
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-    from types import TracebackType
+    from collections.abc import Callable, Mapping
 
-    from agent.core.aws import AwsSettings
-
-    #: (region or None, credentials or None to send unsigned, parameters) → body of the answer
-    StsCall = Callable[[str | None, "Keys | None", Mapping[str, str]], Awaitable[bytes]]
-
-STS_VERSION = "2011-06-15"
-_LACKING = (
-    "no AWS credentials found; give the pod an IAM role (EKS Pod Identity or IRSA), the task or instance a role, "
-    "or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-)
+#: A local endpoint has no Region; the signature needs one.
+LOCAL_REGION = "us-east-1"
+#: Before credentials expire: others are asked for, and from when on nobody goes on with the old ones.  As in the SDK.
+RENEW_S, MUST_RENEW_S = 900.0, 600.0
+#: After a vain attempt that hurts nobody yet.
+AGAIN_S = 60.0
+#: STS and the metadata service have time-outs of their own, of seconds; this is for a child that hangs.
+CHILD_TIMEOUT_S = 60.0
+_STDERR_BYTES_MAX = 500
 
 
-class StsClient:
+class Found(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """
-    The two operations of STS that credential providers call, with our own signatures.
+    What the child answers.
     """
 
-    def __init__(self, call: StsCall, region: str | None, keys: Keys | None) -> None:
-        self._call = call
-        self._region = region
-        self._keys = keys
+    access_key: str
+    secret_key: str
+    token: str | None
+    expires_s: float  # seconds since the epoch; 0: never
+    region: str
+    fips: bool
+    dual_stack: bool
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        pass
-
-    async def assume_role(self, **parameters: Any) -> dict[str, Any]:
+    @property
+    def keys(self) -> Keys:
         """
-        AssumeRole with the credentials of the client.
+        The credentials as a signature needs them.
         """
-        return await self._assume("AssumeRole", parameters)
-
-    async def assume_role_with_web_identity(self, **parameters: Any) -> dict[str, Any]:
-        """
-        AssumeRoleWithWebIdentity, which is not signed.
-        """
-        return await self._assume("AssumeRoleWithWebIdentity", parameters)
-
-    async def _assume(self, action: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        query = {"Action": action, "Version": STS_VERSION}
-        query |= {name: str(value) for name, value in parameters.items()}
-        body = await self._call(self._region, self._keys, query)  # network op
-        return parse_assumed(body)
+        return Keys(self.access_key, self.secret_key, self.token)
 
 
-def parse_assumed(body: bytes) -> dict[str, Any]:
+class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """
-    Return the answer of an AssumeRole operation as botocore's fetchers read it.
+    Why there is no answer: a RetryError.
     """
-    try:
-        # The answer comes from STS over TLS; expat refuses to expand entities without end.
-        root = ET.fromstring(body)  # noqa: S314
-    except ET.ParseError as error:
-        raise RetryError(
-            f"STS answered with something that is not XML: {shown(body)}", code="sts"
-        ) from error
-    found = {element.tag.rpartition("}")[2]: element.text or "" for element in root.iter()}
-    try:
-        names = ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")
-        credentials = {name: found[name] for name in names}
-    except KeyError as error:
-        raise RetryError(
-            f"STS answered without {error.args[0]}: {shown(body)}", code="sts"
-        ) from error
-    return {"Credentials": credentials, "AssumedRoleUser": {"Arn": found.get("Arn", "")}}
+
+    error: str
+    code: str
+    slow: bool
 
 
-def create_session(call: StsCall) -> Any:
+class Question(msgspec.Struct, frozen=True, kw_only=True):
     """
-    Return an aiobotocore session whose STS clients are small.
+    What the child is asked.
     """
-    from aiobotocore.session import AioSession
-    from botocore import UNSIGNED
 
-    class Session(AioSession):  # type: ignore[misc]
-        def create_client(
-            self, service_name: str, region_name: str | None = None, **rest: Any
-        ) -> Any:
-            if service_name != "sts":
-                return super().create_client(service_name, region_name=region_name, **rest)
-            config = rest.get("config")
-            unsigned = config is not None and config.signature_version is UNSIGNED
-            access_key, secret_key = (
-                rest.get("aws_access_key_id"),
-                rest.get("aws_secret_access_key"),
-            )
-            keys = (
-                Keys(access_key, secret_key, rest.get("aws_session_token"))
-                if access_key and secret_key
-                else None
-            )
-            assert keys is not None or unsigned
-            return StsClient(call, region_name, None if unsigned else keys)
-
-    return Session()
+    settings: AwsSettings
+    skew_s: float  # what is to be added to our clock
 
 
 class Identity:
@@ -131,111 +81,140 @@ class Identity:
     The credentials of one identity: the chain's, or those of a role assumed with them.
     """
 
-    def __init__(self, settings: AwsSettings, call: StsCall) -> None:
+    def __init__(
+        self, settings: AwsSettings, *, now_s: Callable[[], float], skew_s: Callable[[], float]
+    ) -> None:
         self._settings = settings
-        self._call = call
-        self._lock = asyncio.Lock()
-        self._sdk: Any = None
-        self._source: Any = None
+        self._now_s = now_s
+        self._skew_s = skew_s
+        self._found: Found | None = None
+        self._renew_at_s = self._must_renew_at_s = float("inf")
+        self._asking: asyncio.Task[Found] | None = None
+        #: Until then the same credentials would be found that were refused.
+        self._same_until_s = 0.0
 
-    def sdk(self) -> Any:
+    async def found(self) -> Found:  # network op
         """
-        Return the SDK session, made on first use.
-        """
-        if self._sdk is None:
-            self._sdk = create_session(self._call)
-        return self._sdk
+        Return credentials that are valid now, and what goes with them.
 
-    async def keys(self) -> Keys:  # network op
+        Raises RetryError: slow where somebody has to do something.
         """
-        Return credentials that are valid now.
+        found, now_s = self._found, self._now_s()
+        if found is None or now_s >= self._must_renew_at_s:
+            return await self._ask()
+        if now_s >= self._renew_at_s and self._asking is None:
+            try:
+                return await self._ask()
+            except RetryError:
+                self._renew_at_s = min(now_s + AGAIN_S, self._must_renew_at_s)
+        return found
 
-        Raises RetryError(slow=True) where there are none.
-        """
-        try:
-            async with self._lock:
-                if self._source is None:
-                    self._source = await self._load()
-            frozen = await self._source.get_frozen_credentials()
-        except RetryError as error:
-            # A slow error of STS is a matter of permissions; the others are the network's.
-            code = "credentials" if error.slow else error.code
-            raise RetryError(
-                f"cannot get AWS credentials: {error}", code=code, slow=error.slow
-            ) from error
-        except Exception as error:
-            # botocore has some twenty classes here, most without a common base; all mean the same to us.
-            raise RetryError(
-                f"cannot get AWS credentials: {error}", code="credentials", slow=True
-            ) from error
-        return Keys(frozen.access_key, frozen.secret_key, frozen.token)
-
-    async def renewed(self, refused: Keys) -> Keys | None:
+    async def renewed(self, refused: Keys) -> Keys | None:  # network op
         """
         Return other credentials than *refused*, which the service did not accept; None if there are none.
         """
-        keys = await self.keys()
-        if keys != refused:
-            return keys
-        # The chain starts again, and re-reads environment, files and endpoints.
-        self._source = self._sdk = None
-        keys = await self.keys()
-        return keys if keys != refused else None
+        found, now_s = self._found, self._now_s()
+        if found is not None and found.keys == refused:
+            if now_s < self._same_until_s:
+                return None
+            found = None
+        keys = (found or await self._ask()).keys
+        if keys == refused:
+            self._same_until_s = self._now_s() + AGAIN_S
+            return None
+        return keys
 
-    async def _load(self) -> Any:
-        session = self.sdk()
-        # Not session.get_credentials(), which keeps what it once found: a replaced key must not stick.
-        source = await session.get_component("credential_provider").load_credentials()
-        if source is None:
-            raise RetryError(_LACKING, code="credentials", slow=True)
-        if not self._settings.role_arn:
-            return source
-        from aiobotocore.credentials import (
-            AioAssumeRoleCredentialFetcher,
-            AioDeferredRefreshableCredentials,
+    def close(self) -> None:
+        """
+        Stop asking.
+        """
+        if self._asking is not None:
+            self._asking.cancel()
+
+    async def _ask(self) -> Found:
+        """
+        Ask, or wait for the answer that somebody else has asked for.
+        """
+        if self._asking is None:
+            self._asking = asyncio.ensure_future(self._find())
+            self._asking.add_done_callback(self._asked)
+        return await asyncio.shield(self._asking)
+
+    def _asked(self, asking: asyncio.Task[Found]) -> None:
+        self._asking = None
+        if asking.cancelled() or asking.exception() is not None:
+            return
+        found = self._found = asking.result()
+        if found.expires_s:
+            life_s = found.expires_s - self._now_s()
+            self._renew_at_s = found.expires_s - min(RENEW_S, life_s / 4)
+            self._must_renew_at_s = found.expires_s - min(MUST_RENEW_S, life_s / 6)
+        else:
+            self._renew_at_s = self._must_renew_at_s = float("inf")
+
+    async def _find(self) -> Found:
+        found = of_environment(self._settings, os.environ)
+        return found or await _ask_child(
+            Question(settings=self._settings, skew_s=self._skew_s()), CHILD_TIMEOUT_S
         )
 
-        extra = {"RoleSessionName": self._settings.role_session_name}
-        if self._settings.external_id:
-            extra["ExternalId"] = self._settings.external_id
-        fetcher = AioAssumeRoleCredentialFetcher(
-            client_creator=session.create_client,
-            source_credentials=source,
-            role_arn=self._settings.role_arn,
-            extra_args=extra,
-            cache={},
-        )
-        return AioDeferredRefreshableCredentials(
-            method="assume-role", refresh_using=fetcher.fetch_credentials
-        )
 
-
-async def find_region(settings: AwsSettings, identity: Identity) -> str:
+def of_environment(settings: AwsSettings, environ: Mapping[str, str]) -> Found | None:
     """
-    Return the Region: configured, from the environment or profile, from the instance.
+    Return what the environment alone says; None where the SDK has to be asked.
     """
-    region = (
-        settings.region
-        or os.environ.get("AWS_REGION", "")
-        or identity.sdk().get_config_variable("region")
-        or ""
-    )
+    if settings.role_arn or any(
+        environ.get(name)
+        for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CREDENTIAL_EXPIRATION")
+    ):
+        return None
+    access_key = environ.get("AWS_ACCESS_KEY_ID", "")
+    secret_key = environ.get("AWS_SECRET_ACCESS_KEY", "")
+    region = settings.region or environ.get("AWS_REGION", "")
+    region = region or environ.get("AWS_DEFAULT_REGION", "")
     if not region and settings.endpoint_url:
-        # A local endpoint has no Region; the signature needs one.
-        region = "us-east-1"
-    if not region:
-        from aiobotocore.utils import AioInstanceMetadataRegionFetcher
+        region = LOCAL_REGION
+    config = os.path.expanduser(environ.get("AWS_CONFIG_FILE", "") or "~/.aws/config")
+    # It may ask for FIPS or dual-stack endpoints.
+    if not (access_key and secret_key and region) or os.path.isfile(config):  # disk
+        return None
+    return Found(
+        access_key=access_key,
+        secret_key=secret_key,
+        token=environ.get("AWS_SESSION_TOKEN") or environ.get("AWS_SECURITY_TOKEN") or None,
+        expires_s=0.0,
+        region=region,
+        fips=environ.get("AWS_USE_FIPS_ENDPOINT", "").lower() == "true",
+        dual_stack=environ.get("AWS_USE_DUALSTACK_ENDPOINT", "").lower() == "true",
+    )
 
-        try:
-            region = (
-                await AioInstanceMetadataRegionFetcher(timeout=1, num_attempts=1).retrieve_region()
-                or ""
-            )
-        except Exception:
-            # Not on EC2, or the metadata service is closed to pods: the error below says what to do.
-            region = ""
-    if not region:
+
+async def _ask_child(question: Question, timeout_s: float) -> Found:
+    # By stdin and stdout: arguments can be read by everybody on the node.
+    process = await start_child("credentials", answers=True)
+    try:
+        async with asyncio.timeout(timeout_s):
+            stdout, stderr = await process.communicate(msgspec.json.encode(question))
+    except TimeoutError as error:
         raise RetryError(
-            "no AWS Region: set `region` or the variable AWS_REGION", code="region", slow=True
-        )
-    return str(region)
+            f"cannot get AWS credentials: no answer from the SDK within {timeout_s:g} s",
+            code="timeout",
+        ) from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    try:
+        answer = msgspec.json.decode(stdout, type=Found | Failed)
+    except msgspec.MsgspecError as error:
+        # What it wrote may be half an answer, with a secret in it.
+        said = stderr[-_STDERR_BYTES_MAX:].decode(errors="replace").strip()
+        raise RetryError(
+            f"cannot get AWS credentials: `tailrace credentials` ended with {process.returncode} and "
+            f"{len(stdout)} bytes that are no answer: {said}",
+            code="credentials",
+            slow=True,
+        ) from error
+    if isinstance(answer, Failed):
+        raise RetryError(answer.error, code=answer.code, slow=answer.slow)
+    return answer

@@ -12,6 +12,7 @@ import os
 import socket
 import ssl
 from base64 import b64encode
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -179,10 +180,11 @@ class Http:
                 ) from error
             if not path and not context.cert_store_stats()["x509_ca"]:
                 # A slim image without ca-certificates: the SDK brings Mozilla's list.
-                import botocore
-
+                sdk = find_spec("botocore")
+                assert sdk is not None
+                assert sdk.origin is not None
                 context.load_verify_locations(
-                    os.path.join(os.path.dirname(botocore.__file__), "cacert.pem")
+                    os.path.join(os.path.dirname(sdk.origin), "cacert.pem")
                 )  # disk
             self._contexts[path] = context
         return context

@@ -90,18 +90,7 @@ class SystemHost:
 
         A cancelled call kills the child: what it was writing is made anew at the next start.
         """
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",
-            "-m",
-            "agent",
-            *arguments,
-            # This very code, whatever lies in the working directory.
-            env={**os.environ, "PYTHONPATH": CODE_DIRECTORY},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        process = await start_child(*arguments)
         try:
             _, stderr = await process.communicate()
         except asyncio.CancelledError:
@@ -118,6 +107,25 @@ class SystemHost:
         for executor in (self._executor, self._readers):
             executor.shutdown(wait=False, cancel_futures=True)
         self._inotify.close()
+
+
+async def start_child(*arguments: str, answers: bool = False) -> asyncio.subprocess.Process:
+    """
+    Start `tailrace ARGUMENTS` as a child process; *answers*: it reads from us and writes to us.
+    """
+    pipe = asyncio.subprocess.PIPE if answers else asyncio.subprocess.DEVNULL
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",
+        "-m",
+        "agent",
+        *arguments,
+        # This very code, whatever lies in the working directory.
+        env={**os.environ, "PYTHONPATH": CODE_DIRECTORY},
+        stdin=pipe,
+        stdout=pipe,
+        stderr=asyncio.subprocess.PIPE,
+    )
 
 
 async def run_to_its_end(executor: Executor, function: Callable[..., T], *args: Any) -> T:
