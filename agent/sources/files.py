@@ -21,12 +21,12 @@ from agent.core.logs import Chain
 from agent.core.sightings import probes_of
 from agent.sources.descriptors import Descriptors
 from agent.sources.discovery import Discovery, Scan, Scope, errno_name
-from agent.sources.followed import FollowedLog, is_descriptor_limit
+from agent.sources.followed import FollowedLog
 from agent.sources.globs import Globs, sees
 from agent.sources.looks import Known, is_one_moment, look_again
+from agent.sources.opens import is_descriptor_limit
 from agent.sources.reader import Reader
 from agent.sources.rescans import Rescans
-from agent.sources.settings import FilesSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -41,8 +41,7 @@ if TYPE_CHECKING:
     from agent.core.transform import Begin
     from agent.sources.gate import Gate
     from agent.sources.resources import Resources
-
-__all__ = ["Files", "FilesSettings"]
+    from agent.sources.settings import FilesSettings
 
 
 class Files:
@@ -231,8 +230,9 @@ class Files:
         """
         name = errno_name(error)
         self.counters.add(metric.FILE_ERRORS, 1, name)
-        text = f"{path}: {error.strerror or error}"
-        self.host.tell("file_error", text, level="warning", error=name)
+        self.host.tell(
+            "file_error", f"{path}: {error.strerror or error}", level="warning", error=name
+        )
 
     def _take_events(self) -> None:
         for path, _name in self.host.watches.drain():
@@ -303,8 +303,8 @@ class Files:
         log.close_passed(self.host.disk)
         if self.frozen:
             log.chain.freeze()
-        if not changed and log.chain.settled and log.key not in self._active:
-            return  # A quiet file goes on resting.
+        if not changed and log.chain.settled:
+            return  # A quiet file goes on resting, or comes to rest.
         log.chain.settle(now)
         self._activate(log)
         self.notify(log)
@@ -322,8 +322,8 @@ class Files:
             return
         now = self.host.clock.monotonic()
         for log in self.logs.values():
-            known = log.key not in self._known.left_out and sees(self._blind, log.home)
-            if log.chain.seen is None and known:
+            unknown = log.chain.seen is None and log.key not in self._known.left_out
+            if unknown and sees(self._blind, log.home):
                 log.chain.observe((), now=now, now_ns=0)
                 log.chain.settle(now)
                 self.notify(log)

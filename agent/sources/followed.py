@@ -6,7 +6,6 @@ Shared by all routes that follow the Log.  What a route does with it is in `foll
 
 from __future__ import annotations
 
-import errno
 import posixpath
 from typing import TYPE_CHECKING
 
@@ -308,6 +307,12 @@ class FollowedLog:
         followed = any(floor != NOTHING_WANTED for floor in self.floors.values())
         return not followed and self.floor[0] >= self.chain.next_number
 
+    def is_forgotten_by(self, route: str) -> bool:
+        """
+        Whether *route* has forgotten all there is.  To begin anew would keep the others from forgetting it in turn.
+        """
+        return self.chain.over and self.passed.get(route) == self.chain.next_number - 1
+
     def exclude(self, route: str, disk: Disk) -> None:
         """
         Note that *route* wants nothing of it; what no route wants is not held open.
@@ -391,10 +396,3 @@ class FollowedLog:
         Return bytes and seconds behind *place*.
         """
         return self.marks.lag(self.chain.generations, place, now_ns)
-
-
-def is_descriptor_limit(error: OSError) -> bool:
-    """
-    Whether the process or the system is out of descriptors.
-    """
-    return error.errno in (errno.EMFILE, errno.ENFILE)

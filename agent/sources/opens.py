@@ -4,6 +4,7 @@ The open files of one Log.
 
 from __future__ import annotations
 
+import errno
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -62,3 +63,10 @@ class Opens(dict[tuple[int, int], Opened]):
     def _close(self, disk: Disk) -> None:
         while self._unclosed and not self.reading:
             disk.close(self._unclosed.pop())
+
+
+def is_descriptor_limit(error: OSError) -> bool:
+    """
+    Whether the process or the system is out of descriptors.
+    """
+    return error.errno in (errno.EMFILE, errno.ENFILE)

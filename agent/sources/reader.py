@@ -191,7 +191,7 @@ class Reader:
                 log.exclude(self.route, self._files.host.disk)
                 return
             known = log.key in self._cursors or self.route in log.floors
-            if log.chain.seen is None and not known:
+            if (log.chain.seen is None and not known) or log.is_forgotten_by(self.route):
                 return  # Where a route begins depends on what is there.
             follow = self._follows[log.key] = self._begin(log)
         self._changes.note(log.key)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.sources.followed import is_descriptor_limit
 from agent.sources.gunzip import GzipStream
+from agent.sources.opens import is_descriptor_limit
 
 if TYPE_CHECKING:
     from agent._fastparse import Chunk

@@ -10,7 +10,7 @@ import gzip
 import os
 from typing import TYPE_CHECKING
 
-from agent.sources.files import FilesSettings
+from agent.sources.settings import FilesSettings
 
 if TYPE_CHECKING:
     from pathlib import Path

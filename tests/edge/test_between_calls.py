@@ -14,9 +14,9 @@ import pytest
 from agent.core.identity import head_of
 from agent.core.rotated_names import as_live
 from agent.sources.discovery import LIST_ATTEMPTS
-from agent.sources.files import FilesSettings
 from agent.sources.heads import look_at
 from agent.sources.looks import LEFT_OUT_MAX
+from agent.sources.settings import FilesSettings
 from tests.edge.rotation_kit import SIBLINGS_MAX, LogFile
 from tests.fakes.source_host import START_NS, Source, TestDisk
 

@@ -12,7 +12,7 @@ import pytest
 from agent.core.checkpoint import RouteState
 from agent.runtime.route import Route, RouteSettings
 from agent.sinks.blackhole import BlackholeSettings, BlackholeSink
-from agent.sources.files import FilesSettings
+from agent.sources.settings import FilesSettings
 from tests.fakes.source_host import Source
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.core import counters as metric
-from agent.sources.files import FilesSettings
+from agent.sources.settings import FilesSettings
 from tests.edge.rotation_kit import LogFile
 from tests.edge.test_generations import Lives
 from tests.fakes.kubelet import Container, Kubelet

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent.sources.discovery import Scan
-from agent.sources.files import FilesSettings
+from agent.sources.settings import FilesSettings
 from tests.fakes.source_host import Source
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 
 from agent.core.batch import LossReason
 from agent.core.cursor import cursor_at
-from agent.sources.files import FilesSettings
+from agent.sources.settings import FilesSettings
 from tests.fakes.source_host import Source
 from tests.sources.conftest import append
 

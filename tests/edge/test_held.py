@@ -13,7 +13,7 @@ from agent.core import counters as metric
 from agent.core.batch import LossReason
 from agent.core.held import Held, to_give_up
 from agent.runtime.held import HeldFiles
-from agent.sources.files import FilesSettings
+from agent.sources.settings import FilesSettings
 from tests.fakes.source_host import RouteModel, Source
 from tests.sources.conftest import append
 

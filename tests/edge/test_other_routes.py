@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.core.batch import LossReason
-from agent.sources.files import FilesSettings
+from agent.sources.settings import FilesSettings
 from tests.fakes.source_host import Source
 
 if TYPE_CHECKING:

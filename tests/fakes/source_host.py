@@ -14,7 +14,7 @@ from agent.core.cursor import Cursor, cursor_at
 from agent.core.ledger import Ledger
 from agent.core.select import Select, SelectSettings
 from agent.runtime.disk import OsDisk
-from agent.sources.files import Files, FilesSettings
+from agent.sources.files import Files
 from agent.sources.gate import Gate
 from agent.sources.resources import Resources
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from agent.core.pods import Pods
     from agent.sources.gate import OnMissing
     from agent.sources.reader import Reader
+    from agent.sources.settings import FilesSettings
 
 T = TypeVar("T")
 START_NS = 1_800_000_000_000_000_000

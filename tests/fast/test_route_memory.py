@@ -19,9 +19,10 @@ from agent.runtime.own_log import OwnLog
 from agent.sinks.blackhole import BlackholeSettings, BlackholeSink
 from agent.sinks.cloudwatch import FORMATS
 from agent.sinks.cloudwatch_payloads import Encoder
-from agent.sources.files import Files, FilesSettings
+from agent.sources.files import Files
 from agent.sources.gate import Gate
 from agent.sources.resources import Resources
+from agent.sources.settings import FilesSettings
 
 if TYPE_CHECKING:
     from pathlib import Path

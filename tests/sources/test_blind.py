@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from agent.core.checkpoint import GenerationRow
     from agent.core.cursor import Cursor
     from agent.core.host import FileStat
-    from agent.sources.files import FilesSettings
+    from agent.sources.settings import FilesSettings
 
 #: What cannot be listed, seen from the pods directory, and why.
 BLIND = [

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.runtime.watches import InotifyWatches
-from agent.sources.files import FilesSettings
 from agent.sources.globs import Globs
+from agent.sources.settings import FilesSettings
 from tests.fakes.kubelet import Container, Kubelet
 from tests.fakes.source_host import Source, SourceHost
 
@@ -253,4 +253,45 @@ async def test_root_that_does_not_exist_yet(tmp_path: Path) -> None:
     path = put(tmp_path / "later" / "pods" / "p" / "x.log", b"x\n")
     await source.settle(1.2)
     assert route.texts(path) == [b"x"]
+    source.close()
+
+
+async def test_a_log_that_is_over_is_forgotten_in_a_directory_that_changes_all_the_time(
+    tmp_path: Path,
+) -> None:
+    """
+    A container that starts again and again: whoever forgets first does not begin anew while the other one has yet to.
+    """
+    over, busy = tmp_path / "0.log", tmp_path / "1.log"
+    put(over, b"a\nb\n")
+    source = Source(FilesSettings(paths=(f"{tmp_path}/*.log",)), routes=("first", "second"))
+    routes = [await source.start(route=name) for name in ("first", "second")]
+    over.unlink()
+    for turn in range(60):
+        put(busy, b"x\n")
+        put(tmp_path / f"2.log.{turn}", b"other\n")
+        await source.settle(0.4)
+        routes[turn % 2].commit()
+    assert [route.texts(over) for route in routes] == [[b"a", b"b"]] * 2
+    assert set(source.files.logs) == {str(busy), str(tmp_path / "2.log")}
+    source.close()
+
+
+async def test_a_route_that_restarts_does_not_begin_what_it_has_forgotten(tmp_path: Path) -> None:
+    """
+    The other route, which has yet to forget it, is the last one then.
+    """
+    over = put(tmp_path / "0.log", b"a\nb\n")
+    source = Source(FilesSettings(paths=(f"{tmp_path}/*.log",)), routes=("first", "second"))
+    first, second = [await source.start(route=name) for name in ("first", "second")]
+    over.unlink()
+    await source.settle(10)
+    first.commit()
+    second.commit()
+    assert set(source.files.logs) == {str(over)}
+    again = await source.start(route="second")
+    await source.settle(1)
+    first.commit()
+    assert source.files.logs == {}
+    assert again.texts(over) == []
     source.close()

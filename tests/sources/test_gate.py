@@ -13,7 +13,7 @@ from agent.core.cursor import resume_place
 from agent.core.pod_facts import Wanted
 from agent.core.pods import Pods
 from agent.core.select import SelectSettings
-from agent.sources.files import FilesSettings
+from agent.sources.settings import FilesSettings
 from tests.core.pods_kit import pod, status
 from tests.fakes.source_host import Source
 from tests.sources.conftest import UID

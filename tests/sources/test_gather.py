@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.sources.files import FilesSettings
 from agent.sources.gather import ENOUGH_BYTES
+from agent.sources.settings import FilesSettings
 from tests.fakes.kubelet import Container
 from tests.fakes.source_host import Source
 

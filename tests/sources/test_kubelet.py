@@ -15,7 +15,7 @@ from tests.fakes.source_host import Source
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent.sources.files import FilesSettings
+    from agent.sources.settings import FilesSettings
 
 
 async def test_reads_what_is_there_and_what_comes(

@@ -18,7 +18,7 @@ from tests.fakes.source_host import Source
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent.sources.files import FilesSettings
+    from agent.sources.settings import FilesSettings
     from tests.fakes.kubelet import Container
 
 

@@ -15,7 +15,7 @@ from tests.sources.conftest import append
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent.sources.files import FilesSettings
+    from agent.sources.settings import FilesSettings
 
 
 async def test_copytruncate_reads_the_rest_from_the_copy(

@@ -14,7 +14,7 @@ import pytest
 from agent._fastparse import FLAG_UNTERMINATED
 from agent.core.batch import LossReason
 from agent.core.counters import READ_BYTES
-from agent.sources.files import FilesSettings
+from agent.sources.settings import FilesSettings
 from tests.fakes.kubelet import Container, Kubelet
 from tests.fakes.source_host import Source
 

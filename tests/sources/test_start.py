@@ -11,7 +11,7 @@ import pytest
 
 from agent.core.cursor import cursor_at
 from agent.core.select import SelectSettings
-from agent.sources.files import FilesSettings
+from agent.sources.settings import FilesSettings
 from tests.fakes.kubelet import Container, Kubelet
 from tests.fakes.source_host import START_NS, Source
 from tests.sources.conftest import append

@@ -24,7 +24,7 @@ from tests.sources.conftest import append
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent.sources.files import FilesSettings
+    from agent.sources.settings import FilesSettings
 
 
 async def test_unreadable_file_is_retried_and_others_go_on(
