@@ -32,6 +32,13 @@ cdef enum:
     ARENA_MAX = 4 * 1024 * 1024
 
 
+cdef inline bint is_inside(int byte) noexcept nogil:
+    """
+    Whether *byte* continues a character: before it there is no place.
+    """
+    return 0x80 <= byte <= 0xBF
+
+
 cdef inline bint is_word(int byte) noexcept nogil:
     return byte < 256 and (
         c'a' <= (byte | 0x20) <= c'z' or c'0' <= byte <= c'9' or byte == c'_'
@@ -116,6 +123,7 @@ cdef class Regex:
         for byte in range(256):
             signature = [bool(set_has(self.sets, index, byte)) for index in range(set_count)]
             signature += [is_word(byte) and self.uses_words, byte == c'\n' and self.uses_lines]
+            signature += [is_inside(byte) and self.uses_words]
             self.classes[byte] = known.setdefault(tuple(signature), len(known))
             self.samples[self.classes[byte]] = <uint8_t>byte
         self.class_count = len(known)
@@ -295,6 +303,8 @@ cdef class Regex:
             return flags & SEEN_LINE
         if place == PLACE_LINE_END:
             return byte == BYTE_END or byte == c'\n'
+        if place == PLACE_NO_WORD and is_inside(byte):
+            return False
         return (((flags & SEEN_WORD) != 0) != is_word(byte)) == (place == PLACE_WORD)
 
     cdef bint follow(self, int pc, int flags, int byte, Threads* after) noexcept nogil:

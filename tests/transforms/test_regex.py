@@ -95,6 +95,9 @@ def test_against_re(pattern: str, texts: list[str]) -> None:
         (".", b"\xff\xfe", None),
         ("a{,2}", b"a{,2}", (0, 5)),
         ("", b"abc", (0, 0)),
+        # There is no place within a character.
+        (r"\B", "1é".encode(), (3, 3)),
+        (r"\B.", "1éé".encode(), (3, 5)),
     ],
 )
 def test_examples(pattern: str, text: bytes, found: tuple[int, ...] | None) -> None:
