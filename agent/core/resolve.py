@@ -35,7 +35,7 @@ class Resolver:
     """
 
     __slots__ = (
-        *("_charge", "_counters", "_route", "_unresolved"),
+        *("_charge", "_counters", "_moved", "_route", "_unresolved"),
         *("_passed", "delivered_bytes", "ledgers", "letter_reasons", "losses", "unkept"),
     )
 
@@ -60,6 +60,8 @@ class Resolver:
         self.unkept: list[tuple[Segment, int, Loss]] = []
         #: File bytes behind cursors that moved since the last checkpoint: what a crash would repeat.
         self.delivered_bytes = 0
+        #: Logs whose ledgers may have moved since `dirty` was asked, in order.
+        self._moved: dict[str, None] = {}
         #: Segments that a ledger holds, and what they cost.
         self._unresolved = 0
         self._charge = Charge(share, 0)
@@ -73,6 +75,7 @@ class Resolver:
             ledger = self.ledgers[segment.log] = Ledger(
                 cursor_at(segment.generation, segment.start)
             )
+        self._moved[segment.log] = None
         before, count = ledger.unresolved_bytes, ledger.unresolved
         loss = segment.loss
         waits = loss is not None and loss.reason in self.letter_reasons
@@ -118,10 +121,17 @@ class Resolver:
         """
         Return the cursors that the store does not have yet.
         """
-        for ledger in self.ledgers.values():
-            self._passed += ledger.passed
-            ledger.passed = []
-        return {log: ledger.committed for log, ledger in self.ledgers.items() if ledger.dirty}
+        cursors = {}
+        for log in self._moved:
+            ledger = self.ledgers.get(log)
+            if ledger is not None:
+                self._passed += ledger.passed
+                ledger.passed = []
+                if ledger.dirty:
+                    cursors[log] = ledger.committed
+        # Until the store has them they are given again.
+        self._moved = dict.fromkeys(cursors)
+        return cursors
 
     def written(self, cursors: Mapping[str, Cursor], losses: int) -> None:
         """
@@ -143,6 +153,7 @@ class Resolver:
         ledger = self.ledgers.get(log)
         if ledger is not None:
             ledger.dirty = True
+            self._moved[log] = None
 
     def unresolved_bytes(self) -> int:
         """
@@ -173,6 +184,7 @@ class Resolver:
         # Rows of a part are rows of the segment: it resolves when all its parts have.
         segment = segment.whole or segment
         ledger = self.ledgers[segment.log]
+        self._moved[segment.log] = None
         before, count = ledger.unresolved_bytes, ledger.unresolved
         ledger.settle(segment, rows)
         self._hold(ledger.unresolved - count)

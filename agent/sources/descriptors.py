@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from agent.core.held import Held
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from agent.core.generations import Generation
     from agent.core.host import Disk
@@ -49,6 +49,8 @@ class Descriptors:
         self._readers = readers
         self._disk = disk
         self._limit = limit
+        #: Nearly all files have their names: every second only these Logs are looked at.
+        self._suspects: dict[str, FollowedLog] = {}
 
     @property
     def count(self) -> int:
@@ -86,34 +88,34 @@ class Descriptors:
         while self.count > self._limit and self.make_room():
             pass
 
-    def deleted(self) -> Iterator[Held[OpenFile]]:
+    def suspect(self, log: FollowedLog) -> None:
         """
-        Yield the open files that no name leads to.
+        Note that *log* was looked at: a file of it that is open may have no name any more.
         """
-        for log in self._logs.values():
-            if not log.opened:
-                continue
-            for generation in log.chain.generations:
-                place = generation.place
-                # Nearly all of them; by inode first, because this looks at every Log every second.
-                if (
-                    place is not None
-                    and place.inode == generation.inode
-                    and place.device == generation.device
-                ):
-                    continue
-                opened = log.opened.get(generation.key)
-                if opened is None:
-                    continue
-                status = self._disk.fstat(opened.fd)
+        if log.opened:
+            self._suspects[log.key] = log
+
+    def deleted(self) -> list[Held[OpenFile]]:
+        """
+        Return the open files that no name leads to.
+        """
+        held = []
+        for log in list(self._suspects.values()):
+            nameless = [item for item in log.chain.generations if _is_nameless(item, log)]
+            if not nameless or self._logs.get(log.key) is not log:
+                del self._suspects[log.key]
+            for generation in nameless:
+                status = self._disk.fstat(log.opened[generation.key].fd)
                 if not status.st_nlink:
-                    yield Held(
+                    found = Held(
                         device=status.st_dev,
                         size=status.st_blocks * BLOCK_BYTES,
                         since=generation.waiting_since,
-                        copied=place is not None,
+                        copied=generation.place is not None,
                         what=OpenFile(log, generation),
                     )
+                    held.append(found)
+        return held
 
     def give_up(self, log: FollowedLog, generation: Generation, why: str) -> bool:
         """
@@ -132,3 +134,12 @@ class Descriptors:
         for reader in self._readers.values():
             reader.notify(log)
         return True
+
+
+def _is_nameless(generation: Generation, log: FollowedLog) -> bool:
+    """
+    Whether the last look did not find the open file of *generation*.
+    """
+    place = generation.place
+    seen = place is not None and place.key == generation.key
+    return not seen and generation.key in log.opened

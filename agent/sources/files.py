@@ -250,10 +250,9 @@ class Files:
         Look once at everything, or at what *scope* says.
         """
         missing = self._blind is None or not self._blind.isdisjoint(self._globs.roots)
-        clock = self.host.clock
-        began = clock.monotonic()
+        began = self.host.clock.monotonic()
         dirty = self._rescans.begin(scope, began, root_missing=missing)
-        scan = Scan(scope, dirty, began, clock.now_ns(), self.descriptors.room)
+        scan = Scan(scope, dirty, began, self.host.clock.now_ns(), self.descriptors.room)
         try:
             await self.host.run_reading(self._discovery.look, scan)
             self._take(scan)
@@ -298,6 +297,7 @@ class Files:
                 log.opened[sighting.key] = opened
         now, now_ns = self.host.clock.monotonic(), self.host.clock.now_ns()
         changed = log.observe(family, self.host.disk, now=now, now_ns=now_ns)
+        self.descriptors.suspect(log)
         if changed and any(item.state is State.CUT for item in log.chain.generations):
             self._known.forget(log.home, family)  # Its copy may have grown to what it was.
         log.close_passed(self.host.disk)

@@ -19,7 +19,7 @@ from agent.core.generations import State
 from agent.core.logs import Step
 from agent.sources.follow import Detours, Follow, begin, is_older
 from agent.sources.gather import POLL_S, Gather
-from agent.sources.stored import Changes, first_cursors, lag
+from agent.sources.stored import Changes, FirstCursors, lag
 from agent.sources.turn import Turn
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Reader:
         self._with_pieces: dict[str, Follow] = {}
         scheduled = (self._urgent, self._ready, self._delayed)
         self._queues = (*scheduled, self._gated, self._with_pieces)
-        self._changes = Changes(self._follows)
+        self._changes, self._first_cursors = Changes(self._follows), FirstCursors()
         self._late: list[tuple[Follow, Generation, int]] = []
         self._current: Follow | None = None
         self._inflating: Follow | None = None
@@ -212,6 +212,7 @@ class Reader:
         follow = begin(log, cursor, at_end=at_end, after=log.passed.get(self.route), now=now)
         if follow.align_size is None and follow.cursor != stored:
             follow.first_cursor = follow.cursor
+        self._first_cursors.note(follow)
         if self._begin_transforms is not None:
             follow.transforms = self._begin_transforms()
         follow.gathers = self._gather.wants(log)
@@ -224,8 +225,7 @@ class Reader:
         """
         Note that nothing before the place of *follow* is needed.
         """
-        place = resume_place(follow.cursor)
-        follow.log.floors[self.route] = (place.generation, place.offset)
+        follow.log.floors[self.route] = resume_place(follow.cursor)[:2]
 
     def tick(self, now: float) -> None:
         """
@@ -321,7 +321,7 @@ class Reader:
         Without them a restart would take a Log that was begun at its end for a new one, and one whose
         files are gone by then for one that was never followed.
         """
-        return first_cursors(self._follows)
+        return self._first_cursors.get()
 
     def generation_rows(self, logs: Iterable[str]) -> list[GenerationRow]:
         """
@@ -342,8 +342,7 @@ class Reader:
         follow = self._follows.get(log)
         if follow is not None:
             follow.first_cursor = None
-            place = resume_place(committed)
-            self._files.committed(follow.log, self.route, (place.generation, place.offset))
+            self._files.committed(follow.log, self.route, resume_place(committed)[:2])
 
     def finished(self) -> list[str]:
         """
@@ -380,6 +379,7 @@ class Reader:
             for queue in self._queues:
                 queue.pop(log, None)
             self._gather.end(log)
+            self._first_cursors.forget(log)
             self._pieces.forget(follow)
             self._files.forgotten(follow.log, self.route)
 

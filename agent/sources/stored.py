@@ -22,20 +22,45 @@ if TYPE_CHECKING:
     from agent.sources.follow import Follow
 
 
-def first_cursors(follows: Mapping[str, Follow]) -> dict[str, Cursor]:
+class FirstCursors:
     """
-    Return the places that no checkpoint holds.
+    The places at which Logs were begun that no checkpoint holds.
+    """
 
-    None while Logs are about to be begun at their end: with its first commit the first start of a route
-    is over, and then they would be begun at their beginning.
-    """
-    if any(item.align_size is not None and not item.errors for item in follows.values()):
-        return {}
-    return {
-        key: follow.first_cursor
-        for key, follow in follows.items()
-        if follow.first_cursor is not None
-    }
+    __slots__ = ("_begun",)
+
+    def __init__(self) -> None:
+        #: By Log; looked at once a commit, so one whose place is stored goes.
+        self._begun: dict[str, Follow] = {}
+
+    def note(self, follow: Follow) -> None:
+        """
+        Note that a Log was begun.
+        """
+        self._begun[follow.log.key] = follow
+
+    def forget(self, log: str) -> None:
+        """
+        Let go of *log*.
+        """
+        self._begun.pop(log, None)
+
+    def get(self) -> dict[str, Cursor]:
+        """
+        Return the places.
+
+        None while Logs are about to be begun at their end: with its first commit the first start of a route
+        is over, and then they would be begun at their beginning.
+        """
+        self._begun = {
+            key: follow
+            for key, follow in self._begun.items()
+            if follow.first_cursor is not None or follow.align_size is not None
+        }
+        begun = self._begun.items()
+        if any(item.align_size is not None and not item.errors for _, item in begun):
+            return {}
+        return {key: item.first_cursor for key, item in begun if item.first_cursor is not None}
 
 
 class Changes:
