@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import ssl
 from base64 import b64encode
 from importlib.util import find_spec
@@ -17,16 +16,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from aiohappyeyeballs import start_connection
-
 from agent import __version__
 from agent.core.errors import RetryError
-from agent.runtime.http_connection import AnswerError, HttpConnection, HttpResponse
+from agent.runtime.http_connect import PORTS, Place, connect, place_of
+from agent.runtime.http_connection import AnswerError, HttpResponse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.core.aws import AwsSettings
+    from agent.runtime.http_connection import HttpConnection
 
 __all__ = ["Http", "HttpResponse", "where"]
 
@@ -34,28 +33,8 @@ CONNECT_TIMEOUT_S = 10.0
 #: As in the SDK: shorter than the idle time-out of AWS's front ends, longer than the default linger.
 KEEPALIVE_S = 12.0
 CONNECTIONS_MAX = 64
-#: Between the attempts at a host's addresses (RFC 8305).
-NEXT_ADDRESS_S = 0.25
-_PORTS = {"http": 80, "https": 443}
 #: Not signed: a proxy may change them.
 _ALWAYS = f"user-agent: tailrace/{__version__}\r\naccept-encoding: identity\r\n"
-
-
-class Place(NamedTuple):
-    """
-    Whom to connect to.
-    """
-
-    scheme: str
-    host: str
-    port: int
-
-    @property
-    def authority(self) -> str:
-        """
-        As it is written in CONNECT and in URLs.
-        """
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Way(NamedTuple):
@@ -151,10 +130,7 @@ class Http:
             self._idle.setdefault(way, []).append((connection, timer))
 
     def _way(self, url: str, settings: AwsSettings) -> Way:
-        parts = urlsplit(url)
-        place = Place(
-            parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 443)
-        )
+        place = place_of(url)
         context = self._context(settings) if place.scheme == "https" else None
         return Way(place, settings.proxy or self._environment_proxy(place), context)
 
@@ -197,33 +173,15 @@ async def _connected(way: Way) -> HttpConnection:
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             if not way.proxy:
-                return await _connected_to(way.place, way.context)
+                return await connect(way.place, way.context)
             proxy = _proxy_place(way.proxy)
             outer = way.context or ssl.create_default_context()  # disk
-            connection = await _connected_to(proxy, outer if proxy.scheme == "https" else None)
+            connection = await connect(proxy, outer if proxy.scheme == "https" else None)
             if way.context is not None:
                 await _tunnel(connection, way, way.context)
             return connection
     except TimeoutError as error:
         raise OSError(f"not connected within {CONNECT_TIMEOUT_S:g} s") from error
-
-
-async def _connected_to(place: Place, context: ssl.SSLContext | None) -> HttpConnection:
-    loop = asyncio.get_running_loop()
-    addresses = await loop.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
-    plain = await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_S)
-    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    try:
-        _, connection = await loop.create_connection(
-            HttpConnection,
-            sock=plain,
-            ssl=context,
-            server_hostname=place.host if context is not None else None,
-        )
-    except BaseException:
-        plain.close()
-        raise
-    return connection
 
 
 async def _tunnel(connection: HttpConnection, way: Way, context: ssl.SSLContext) -> None:
@@ -252,14 +210,14 @@ def _proxy_parts(proxy: str) -> SplitResult:
 
 def _proxy_place(proxy: str) -> Place:
     parts = _proxy_parts(proxy)
-    if parts.scheme not in _PORTS or not parts.hostname:
+    if parts.scheme not in PORTS or not parts.hostname:
         raise RetryError(
             f"a proxy is neither http://host nor https://host but {parts.scheme}:; "
             "check `proxy`, HTTPS_PROXY and HTTP_PROXY",
             code="proxy",
             slow=True,
         )
-    return Place(parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme])
+    return Place(parts.scheme, parts.hostname, parts.port or PORTS[parts.scheme])
 
 
 def _proxy_login(proxy: str) -> str:

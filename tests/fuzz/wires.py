@@ -15,15 +15,22 @@ from tests.fuzz.registry import Fuzzer
 
 class Wire(asyncio.Transport):
     """
-    A transport that only knows whether it was given up.
+    A transport that only knows whether it was given up, and whether it may read.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.closed = False
+        self.paused = False
 
     def write(self, data: object) -> None:
         pass
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
 
     def is_closing(self) -> bool:
         return self.closed
@@ -34,30 +41,66 @@ class Wire(asyncio.Transport):
 
 def http(data: bytes) -> None:
     """
-    Whatever comes, in whatever pieces: an answer, or an error that a caller handles, and then no second answer.
+    Whatever comes, in whatever pieces: an answer, or an error that a caller handles; as a stream it is the same.
     """
     _run(_http(data))
 
 
 async def _http(data: bytes) -> None:
+    choice = zlib.crc32(data)
+    method = ("GET", "HEAD", "CONNECT")[choice % 3]
+    step = 1 + choice // 3 % 40
     connection, wire = HttpConnection(), Wire()
     connection.connection_made(wire)
-    choice = zlib.crc32(data)
-    asked = asyncio.create_task(connection.ask(("GET", "HEAD", "CONNECT")[choice % 3], b"", b""))
+    asked = asyncio.create_task(connection.ask(method, b"", b""))
     await asyncio.sleep(0)
-    step = 1 + choice // 3 % 40
     for start in range(0, len(data), step):
         if not wire.closed:
             connection.data_received(data[start : start + step])
     connection.connection_lost(None)
+    body: bytes | None = None
     try:
         answer = await asked
     except (AnswerError, ConnectionError):
         assert wire.closed
     else:
+        body = answer.body
         assert 200 <= answer.status <= 999
-        assert len(answer.body) <= len(data)
+        assert len(body) <= len(data)
         assert all(name == name.lower() for name in answer.headers)
+    assert await _streamed(method, data, 1 + choice // 120 % 40) == body
+
+
+async def _streamed(method: str, data: bytes, step: int) -> bytes | None:
+    """
+    Return the body as a stream of which next to nothing may wait, in pieces of *step*; None: an error.
+    """
+    connection, wire = HttpConnection(), Wire()
+    connection.connection_made(wire)
+    read = asyncio.create_task(_read(connection, method))
+    await asyncio.sleep(0)
+    connection._size_max = 4
+    for start in range(0, len(data), step):
+        if not wire.closed:
+            connection.data_received(data[start : start + step])
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert read.done() or not wire.paused
+    connection.connection_lost(None)
+    try:
+        return await read
+    except (AnswerError, ConnectionError):
+        assert wire.closed
+        return None
+
+
+async def _read(connection: HttpConnection, method: str) -> bytes:
+    stream = await connection.stream(method, b"", b"")
+    assert 200 <= stream.status <= 999
+    pieces = []
+    while piece := await stream.chunk():
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 class _Writer:
