@@ -27,10 +27,9 @@ from agent.runtime.kubernetes_config import SERVICE_ACCOUNT, find_access
 from agent.runtime.kubernetes_http import Connection, read_body
 
 if TYPE_CHECKING:
-    import aiohttp
-
     from agent.config.values import Config
     from agent.runtime.eks import Puller
+    from agent.runtime.http_connection import HttpStream
     from agent.runtime.kubernetes_config import Access
     from agent.runtime.producers import World
     from agent.sources.eks_settings import EksControlPlaneSettings
@@ -216,7 +215,7 @@ class Candidate:
         limit_s = deadline_s or min(election.renew_s, left_s or election.renew_s)
         found: dict[str, Any] = {}
 
-        async def answered(response: aiohttp.ClientResponse) -> None:
+        async def answered(response: HttpStream) -> None:
             self._counters.add(metric.KUBERNETES_REQUESTS, 1, "leases", str(response.status))
             found["status"] = response.status
             found["body"] = await read_body(response, LEASE_BYTES_MAX) or b""

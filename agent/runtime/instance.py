@@ -8,14 +8,19 @@ nobody waits longer than a second for each of at most two requests.
 
 from __future__ import annotations
 
+import asyncio
 import re
+import ssl
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-import aiohttp
 import msgspec
 
+from agent import __version__
 from agent.core.instance import Instance
 from agent.core.kube_objects import decoded
+from agent.runtime.http_connect import connect, place_of
+from agent.runtime.http_connection import AnswerError
 from agent.runtime.kubernetes_http import read_body
 
 if TYPE_CHECKING:
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
 
     from agent.core.instance import InstanceSettings
     from agent.core.kube_objects import NodeObject
+    from agent.runtime.http_connection import HttpConnection
 
 IMDS_URL = "http://169.254.169.254"
 IMDS_TIMEOUT_S = 1.0
@@ -80,25 +86,21 @@ def of_node(node: NodeObject | None) -> Instance:
 
 async def _ask(url: str, timeout_s: float) -> Instance:
     try:
-        # Link-local: no proxy.
-        async with aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=timeout_s), auto_decompress=False
-        ) as session:
-            token = await _text(
-                session,
-                "PUT",
-                f"{url}/latest/api/token",
-                {"x-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_LIFE_S)},
-            )
-            if not token:
-                return Instance()
-            body = await _text(
-                session,
-                "GET",
-                f"{url}/latest/dynamic/instance-identity/document",
-                {"x-aws-ec2-metadata-token": token},
-            )
-    except (aiohttp.ClientError, OSError, ValueError):
+        token = await _text(
+            "PUT",
+            f"{url}/latest/api/token",
+            f"x-aws-ec2-metadata-token-ttl-seconds: {TOKEN_LIFE_S}\r\ncontent-length: 0",
+            timeout_s,
+        )
+        if not token or not token.isprintable():
+            return Instance()
+        body = await _text(
+            "GET",
+            f"{url}/latest/dynamic/instance-identity/document",
+            f"x-aws-ec2-metadata-token: {token}",
+            timeout_s,
+        )
+    except (AnswerError, OSError, ValueError):
         # Not on EC2, a hop limit of 1, or switched off: nothing to say about it.
         return Instance()
     return document_of(body.encode())
@@ -116,11 +118,23 @@ def document_of(body: bytes) -> Instance:
     )
 
 
-async def _text(
-    session: aiohttp.ClientSession, method: str, url: str, headers: Mapping[str, str]
-) -> str:
-    async with session.request(method, url, headers=headers, allow_redirects=False) as response:
-        if response.status != 200:
-            return ""
-        body = await read_body(response, IMDS_BYTES_MAX)
-        return (body or b"").decode("ascii", errors="replace").strip()
+async def _text(method: str, url: str, header: str, timeout_s: float) -> str:
+    # Link-local: no proxy.
+    place = place_of(url)
+    head = (
+        f"{method} {urlsplit(url).path} HTTP/1.1\r\nhost: {place.header}\r\n"
+        f"user-agent: tailrace/{__version__}\r\naccept-encoding: identity\r\n{header}\r\n\r\n"
+    )
+    context = ssl.create_default_context() if place.scheme == "https" else None  # disk
+    connection: HttpConnection | None = None
+    try:
+        async with asyncio.timeout(timeout_s):
+            connection = await connect(place, context)
+            response = await connection.stream(method, head.encode(), b"")
+            if response.status != 200:
+                return ""
+            body = await read_body(response, IMDS_BYTES_MAX)
+            return (body or b"").decode("ascii", errors="replace").strip()
+    finally:
+        if connection is not None:
+            connection.close()

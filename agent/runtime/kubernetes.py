@@ -30,12 +30,11 @@ from agent.runtime.kubernetes_http import Connection, read_body
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import aiohttp
-
     from agent.core.counters import Counters
     from agent.core.host import Clock
     from agent.core.pods import Pods
     from agent.core.watch_frames import Change
+    from agent.runtime.http_connection import HttpStream
     from agent.runtime.kubernetes_config import Access, KubernetesSettings
 
     Tell = Callable[..., None]
@@ -114,7 +113,7 @@ class Kubernetes:
         """
         body = bytearray()
 
-        async def answered(response: aiohttp.ClientResponse) -> None:
+        async def answered(response: HttpStream) -> None:
             self._counters.add(metric.KUBERNETES_REQUESTS, 1, "nodes", str(response.status))
             if response.status == 200:
                 body.extend(await read_body(response, NODE_BYTES_MAX) or b"")
@@ -188,7 +187,7 @@ class Kubernetes:
         request = watch.begin(clock.random())
         refused = False
 
-        async def answered(response: aiohttp.ClientResponse) -> None:
+        async def answered(response: HttpStream) -> None:
             nonlocal refused
             self._counters.add(metric.KUBERNETES_REQUESTS, 1, kind.name, str(response.status))
             kind.heard_at = clock.monotonic()
@@ -218,19 +217,19 @@ class Kubernetes:
             watch.ended(clock.monotonic(), clock.random(), failed=failed)
         self._took(kind, [])
 
-    async def _stream(self, kind: _Kind, response: aiohttp.ClientResponse) -> None:
+    async def _stream(self, kind: _Kind, response: HttpStream) -> None:
         watch, clock = kind.watch, self._clock
         watch.opened(clock.monotonic())
         idle_s = self._settings.idle_timeout_s
         while not watch.over:
             async with asyncio.timeout(watch.patience_s(clock.monotonic(), idle_s)):
-                chunk = await response.content.readany()
+                chunk = await response.chunk()
             if not chunk:
                 return
             kind.heard_at = clock.monotonic()
             self._took(kind, watch.feed(chunk))
 
-    async def _page(self, kind: _Kind, response: aiohttp.ClientResponse) -> None:
+    async def _page(self, kind: _Kind, response: HttpStream) -> None:
         body = await read_body(response, PAGE_BYTES_MAX)
         if body is None:
             kind.watch.page_too_large()
@@ -259,9 +258,7 @@ class Kubernetes:
                     level="warning",
                 )
 
-    async def _refused(
-        self, kind: _Kind, response: aiohttp.ClientResponse, connection: Connection
-    ) -> None:
+    async def _refused(self, kind: _Kind, response: HttpStream, connection: Connection) -> None:
         body = await read_body(response, ERROR_BODY_BYTES_MAX)
         status = decoded(body, Status) if body else None
         retry_after = response.headers.get("retry-after", "")
@@ -275,7 +272,7 @@ class Kubernetes:
             again=response.status == 401 and connection.token_changed,
         )
         if response.status not in (400, 410, 422):
-            reason = status.message if status is not None else response.reason or ""
+            reason = status.message if status is not None else response.reason
             hint = {
                 401: "; check the service account's token",
                 403: "; the agent's ClusterRole must allow list and watch",

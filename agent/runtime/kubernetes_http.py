@@ -3,33 +3,37 @@ One session with an API server: TLS, the token of the moment, time-outs.
 
 The certificate and the name of the server are always verified.  Connecting, the head of an answer and the whole
 exchange have hard time-outs; the kernel notices a peer that is gone before that (keep-alive, unacknowledged data).
+One request at a time, over one connection that is kept between them.  No proxy is used and no redirect followed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from typing import TYPE_CHECKING, Any
-
-import aiohttp
-from yarl import URL
+from urllib.parse import urlencode, urlsplit
 
 from agent import __version__
 from agent.core.errors import RetryError
+from agent.runtime.http_connect import connect, place_of
+from agent.runtime.http_connection import AnswerError
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Awaitable, Callable
 
+    from agent.runtime.http_connection import HttpConnection, HttpStream
     from agent.runtime.kubernetes_config import Access
 
 CONNECT_TIMEOUT_S = 10.0
-#: Bytes of a stream that wait in memory, per watch; aiohttp stops reading at twice this.
-READ_BYTES = 64 * 1024
+#: A connection is kept for so long without a request; servers and what is before them keep it for a minute or more.
+KEPT_S = 15.0
 #: Seconds: a peer that does not answer is noticed after IDLE + COUNT × INTERVAL.
 KEEPALIVE_IDLE_S = 30
 KEEPALIVE_INTERVAL_S = 10
 KEEPALIVE_COUNT = 3
+#: May reach the server twice.  A PUT names the version that it replaces: after one that arrived, the second is a 409.
+REPEATABLE = frozenset({"GET", "PUT"})
 
 
 class Connection:
@@ -39,18 +43,23 @@ class Connection:
 
     def __init__(self, access: Access) -> None:
         self._access = access
-        self._session: aiohttp.ClientSession | None = None
         self._tls: ssl.SSLContext | None = None
         self._token = ""
+        #: In use, or kept for the next request.
+        self._connection: HttpConnection | None = None
+        self._expiry: asyncio.TimerHandle | None = None
 
     async def close(self) -> None:
         """
         Close the connection; the next request opens another, with the certificates as they are then.
         """
-        session, self._session = self._session, None
         self._tls = None
-        if session is not None:
-            await session.close()
+        connection = self._connection
+        self._forget()
+        if connection is not None:
+            connection.close()
+            # A closed transport tells its protocol in the next round of the loop.
+            await asyncio.sleep(0)
 
     @property
     def token_changed(self) -> bool:
@@ -66,7 +75,7 @@ class Connection:
         self,
         path: str,
         query: dict[str, str],
-        answered: Callable[[aiohttp.ClientResponse], Awaitable[None]],
+        answered: Callable[[HttpStream], Awaitable[None]],
         *,
         deadline_s: float,
         timeout_s: float,
@@ -83,7 +92,7 @@ class Connection:
         method: str,
         path: str,
         query: dict[str, str],
-        answered: Callable[[aiohttp.ClientResponse], Awaitable[None]],
+        answered: Callable[[HttpStream], Awaitable[None]],
         *,
         body: bytes = b"",
         deadline_s: float,
@@ -94,71 +103,112 @@ class Connection:
         """
         url = self._access.url + path
         try:
-            session = self._open()
+            if self._tls is None:
+                self._tls = self._access.tls()
             self._token = self._access.read_token()
-            headers = {"authorization": f"Bearer {self._token}"} if self._token else {}
-            if body:
-                headers["content-type"] = "application/json"
+            head = _head(method, url, query, self._token, len(body))
             async with asyncio.timeout(deadline_s):
-                async with asyncio.timeout(timeout_s):
-                    response = await session.request(
-                        method,
-                        URL(url, encoded=True).with_query(query),
-                        headers=headers,
-                        data=body or None,
-                        allow_redirects=False,
-                        ssl=self._tls or True,
-                        server_hostname=self._access.server_name or None,
-                    )
-                async with response:
+                try:
+                    async with asyncio.timeout(timeout_s):
+                        response = await self._answer(method, head, body)
                     await answered(response)
-        except aiohttp.ClientConnectorCertificateError as error:
+                finally:
+                    self._keep()
+        except ssl.SSLCertVerificationError as error:
             # The authority may have been replaced: its file is read again.
             await self.close()
             raise RetryError(
-                f"{url}: certificate not trusted ({error.certificate_error})",
-                code="certificate",
-                slow=True,
+                f"{url}: certificate not trusted ({error})", code="certificate", slow=True
             ) from error
         except TimeoutError as error:
             raise RetryError(f"{url}: no answer in time", code="timeout") from error
-        except (aiohttp.ClientError, OSError) as error:
+        except (AnswerError, OSError) as error:
             raise RetryError(
                 f"{url}: {str(error) or type(error).__name__}", code="connection"
             ) from error
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._tls = self._access.tls()
-            connector = aiohttp.TCPConnector(limit=1, socket_factory=_socket)
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                read_bufsize=READ_BYTES,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
-                headers={
-                    "accept": "application/json",
-                    "accept-encoding": "identity",
-                    "user-agent": f"tailrace/{__version__}",
-                },
+    async def _answer(self, method: str, head: bytes, body: bytes) -> HttpStream:
+        if kept := self._kept():
+            try:
+                return await kept.stream(method, head, body)
+            except OSError:
+                # It was closed while nobody used it, and that is known only now.
+                if method not in REPEATABLE or not kept.silent:
+                    raise
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            self._connection = await connect(
+                place_of(self._access.url),
+                self._tls,
+                server_name=self._access.server_name,
+                make_socket=_socket,
             )
-        return self._session
+        return await self._connection.stream(method, head, body)
+
+    def _kept(self) -> HttpConnection | None:
+        connection = self._connection
+        # One request at a time: the connection of another one that is under way has no expiry.
+        assert connection is None or self._expiry is not None
+        self._forget()
+        if connection is None or connection.transport is None or connection.transport.is_closing():
+            return None
+        self._connection = connection
+        return connection
+
+    def _keep(self) -> None:
+        connection = self._connection
+        self._forget()
+        if connection is None:
+            return
+        connection.release()
+        if connection.reusable:
+            self._connection = connection
+            self._expiry = asyncio.get_running_loop().call_later(KEPT_S, connection.close)
+
+    def _forget(self) -> None:
+        self._connection = None
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
 
 
-async def read_body(response: aiohttp.ClientResponse, bytes_max: int) -> bytes | None:
+async def read_body(response: HttpStream, bytes_max: int) -> bytes | None:
     """
     Return the body; None where it is longer than *bytes_max*.
     """
     pieces: list[bytes] = []
     size = 0
-    async for piece in response.content.iter_any():
+    while piece := await response.chunk():
         size += len(piece)
         if size > bytes_max:
             response.close()
             return None
         pieces.append(piece)
     return b"".join(pieces)
+
+
+def _head(method: str, url: str, query: dict[str, str], token: str, size: int) -> bytes:
+    """
+    Return the request's line and headers.
+    """
+    if not token.isprintable():
+        raise RetryError(f"{url}: the token is no line of text", code="token", slow=True)
+    target = urlsplit(url).path or "/"
+    if query:
+        target += f"?{urlencode(query)}"
+    lines = [
+        f"{method} {target} HTTP/1.1",
+        f"host: {place_of(url).header}",
+        "accept: application/json",
+        "accept-encoding: identity",
+        f"user-agent: tailrace/{__version__}",
+    ]
+    if token:
+        lines.append(f"authorization: Bearer {token}")
+    if size:
+        lines.append("content-type: application/json")
+    if size or method != "GET":
+        lines.append(f"content-length: {size}")
+    return "\r\n".join((*lines, "", "")).encode()
 
 
 def _socket(address: Any) -> socket.socket:

@@ -67,7 +67,7 @@ def open_kubernetes(config: Config, *, host: Host, counters: Counters) -> Kubern
     access = find_access(config.kubernetes, os.environ)
     if access is None:
         return None
-    # aiohttp is there anyway with a CloudWatch route; without Kubernetes nothing of this is imported.
+    # Without Kubernetes nothing of this is imported.
     from agent.runtime.kubernetes import Kubernetes
 
     return Kubernetes(

@@ -311,6 +311,7 @@ async def test_reading_goes_on_after_each_pause(end: bytes) -> None:
     assert not wire.paused
     if end:
         connection.data_received(end)
+        assert not wire.paused
         assert await stream.chunk() == end
     assert await stream.chunk() == b""
     connection.release()
