@@ -141,6 +141,11 @@ class Watches(Protocol):
         Pairs of (watched path, name in it or None for the path itself); ("", None) after an overflow.
         """
 
+    async def wait(self, timeout_s: float) -> None:
+        """
+        Return when there is something to drain, at the latest after *timeout_s*.
+        """
+
 
 class Task(Protocol):
     """

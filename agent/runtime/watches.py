@@ -1,13 +1,14 @@
 """
 inotify: directories for create, move and delete, single files for their next write.
 
-There is no task behind it: the source asks on its tick.  Without events that costs one poll(2) of
-the inotify descriptor.  Errors of adding a watch (ENOSPC: max_user_watches, EMFILE:
+There is no task behind it: the source asks on its tick, and waits for the descriptor where all files rest.  Without
+events a tick costs one poll(2) of it.  Errors of adding a watch (ENOSPC: max_user_watches, EMFILE:
 max_user_instances) reach the caller, who lives without the watch.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,23 @@ class InotifyWatches:
                 self._directories.pop(path, None)
             events.append((path, None if event.name is None else str(event.name)))
         return events
+
+    async def wait(self, timeout_s: float) -> None:
+        """
+        Return when there is something to drain, at the latest after *timeout_s*.
+        """
+        if self._inotify is None:
+            await asyncio.sleep(timeout_s)
+            return
+        loop, fd, happened = asyncio.get_running_loop(), self._inotify.fd, asyncio.Event()
+        loop.add_reader(fd, happened.set)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await happened.wait()
+        except TimeoutError:
+            pass
+        finally:
+            loop.remove_reader(fd)
 
     def close(self) -> None:
         """

@@ -4,8 +4,7 @@ The files source: one per process, shared by the routes that read from it.
 It finds Logs (discovery.py), looks on one shared tick whether they grew, holds their descriptors until
 every route has committed what is in them, and wakes the routes' readers.
 
-The tick asks active files for their size with fstat.  A file that is quiet leaves the tick and gets a
-one-shot watch; every rescan looks at it as well, so that nothing depends on inotify.
+The tick asks active files for their size; the others rest (active.py).
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from agent.core.generations import State
 from agent.core.kubelet_path import identity_seed
 from agent.core.logs import Chain
 from agent.core.sightings import probes_of
+from agent.sources.active import Active
 from agent.sources.descriptors import Descriptors
 from agent.sources.discovery import Discovery, Scan, Scope, errno_name
 from agent.sources.followed import FollowedLog
@@ -87,9 +87,8 @@ class Files:
         )
         #: Whoever reads from here.  One that has not begun, or restarts, must find what came meanwhile.
         self._routes = set(routes)
-        self._active: dict[str, FollowedLog] = {}
-        self._by_watch: dict[str, str] = {}
         self._rescans = Rescans(settings, host)
+        self._active = Active(self, self._rescans)
         #: What the last scan could not look into; None before the first.
         self._blind: frozenset[str] | None = None
 
@@ -101,7 +100,7 @@ class Files:
         try:
             while True:
                 await self.tick()
-                await self.host.clock.sleep(self.settings.poll_interval_s)
+                await self._active.until_next(self._readers.values())
         except asyncio.CancelledError:
             self.close()
             raise
@@ -111,18 +110,15 @@ class Files:
         One round: events, rescans that are due, sizes of active files, timers of readers.
         """
         clock, now = self.host.clock, self.host.clock.monotonic()
-        self._take_events()
+        self._active.take_events()
         scope = None if self.frozen else self._rescans.due(now)
         if scope is not None:
             await self.scan(scope)
             now = clock.monotonic()
         now_ns = clock.now_ns()
-        for log in list(self._active.values()):
-            self._poll(log, now, now_ns)
+        self._active.poll(now, now_ns)
         if scope in (Scope.CHANGED, Scope.ALL):
-            for log in list(self.logs.values()):
-                if log.key not in self._active and (scope is Scope.ALL or not log.watched):
-                    self._poll(log, now, now_ns)
+            self._active.poll_resting(now, now_ns, watched=scope is Scope.ALL)
             self.descriptors.close_beyond_limit()
         for reader in self._readers.values():
             reader.tick(now)
@@ -194,7 +190,7 @@ class Files:
         """
         self._known.forget(log.home, log.sightings)
         self._rescans.mark(log.home)
-        self._activate(log)
+        self._active.add(log)
 
     def committed(self, log: FollowedLog, route: str, place: tuple[int, int]) -> None:
         """
@@ -218,7 +214,7 @@ class Files:
         if self._readers and log.needless and log.key in self.logs:
             log.close_all(self.host.disk)
             del self.logs[log.key]
-            self._active.pop(log.key, None)
+            self._active.forget(log.key)
             self._discovery.forget(log.key)
             self.resources.release(log, self.logs.values())
             for reader in self._readers.values():
@@ -233,17 +229,6 @@ class Files:
         self.host.tell(
             "file_error", f"{path}: {error.strerror or error}", level="warning", error=name
         )
-
-    def _take_events(self) -> None:
-        for path, _name in self.host.watches.drain():
-            if not path:
-                self._rescans.overflowed()
-                continue
-            key = self._by_watch.pop(path, None)
-            if key is None:
-                self._rescans.mark(path)
-            elif key in self.logs:
-                self._activate(self.logs[key])
 
     async def scan(self, scope: Scope = Scope.ALL) -> None:
         """
@@ -306,7 +291,7 @@ class Files:
         if not changed and log.chain.settled:
             return  # A quiet file goes on resting, or comes to rest.
         log.chain.settle(now)
-        self._activate(log)
+        self._active.add(log)
         self.notify(log)
 
     def _probes(self, key: str) -> list[Probe]:
@@ -341,52 +326,9 @@ class Files:
         resource = self.resources.of(key, self.host.disk.link_target(key))  # disk
         existed = self._blind is None
         log = FollowedLog(key, chain=chain, resource=resource, existed=existed, routes=self._routes)
-        self.logs[key] = self._active[key] = log
-        log.quiet_since = self.host.clock.monotonic()
+        self.logs[key] = log
+        self._active.add(log)
         return log
-
-    def _poll(self, log: FollowedLog, now: float, now_ns: int) -> None:
-        chain = log.chain
-        try:
-            changed = log.poll(self.host.disk, now=now, now_ns=now_ns)
-        except OSError as error:
-            self.count_error(log.key, error)
-            self.look_again(log)
-            return
-        if changed and any(item.unseen or item.state is State.CUT for item in chain.generations):
-            self.look_again(log)
-        if not chain.settled:
-            chain.settle(now)
-            changed = True
-            if any(item.state is State.CUT for item in chain.generations):
-                self._rescans.mark(log.home)
-        if changed:
-            self._activate(log)
-            self.notify(log)
-        elif chain.settled and now - log.quiet_since >= self.settings.idle_after_s:
-            self._rest(log)
-
-    def _rest(self, log: FollowedLog) -> None:
-        """
-        Take a quiet Log off the tick.
-        """
-        if self._active.pop(log.key, None) is None:
-            return
-        generations = log.chain.generations
-        if not generations or generations[-1].finished or generations[-1].place is None:
-            return
-        path = log.path_of(generations[-1])
-        if not self._rescans.watch_file(path):
-            return
-        self._by_watch[path] = log.key
-        log.watched = True
-        # A write between the last look and the watch is in the size by now.
-        self._poll(log, self.host.clock.monotonic(), self.host.clock.now_ns())
-
-    def _activate(self, log: FollowedLog) -> None:
-        log.quiet_since = self.host.clock.monotonic()
-        log.watched = False
-        self._active[log.key] = log
 
     def notify(self, log: FollowedLog) -> None:
         """

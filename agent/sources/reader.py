@@ -67,8 +67,7 @@ class Reader:
         self._delayed: dict[str, Follow] = {}
         self._gated: dict[str, Follow] = {}
         self._with_pieces: dict[str, Follow] = {}
-        scheduled = (self._urgent, self._ready, self._delayed)
-        self._queues = (*scheduled, self._gated, self._with_pieces)
+        self._queues = (self._urgent, self._ready, self._delayed, self._gated, self._with_pieces)
         self._changes, self._first_cursors = Changes(self._follows), FirstCursors()
         self._late: list[tuple[Follow, Generation, int]] = []
         self._current: Follow | None = None
@@ -304,15 +303,16 @@ class Reader:
         """
         Whether everything known so far was read to its end.
         """
-        return not (
-            self._current is not None
-            or self._urgent
-            or self._ready
-            or self._delayed
-            or self._gated
-            or self._late
-            or any(self.has_work(follow) for follow in self._follows.values())
-        )
+        if self._current is not None or self._late or any(self._queues[:4]):
+            return False
+        return not any(self.has_work(follow) for follow in self._follows.values())
+
+    @property
+    def needs_ticks(self) -> bool:
+        """
+        Whether anything waits for time.
+        """
+        return bool(self._late) or any(self._queues)
 
     def first_cursors(self) -> dict[str, Cursor]:
         """

@@ -54,6 +54,13 @@ class Rescans:
             return Scope.CHANGED
         return Scope.DIRTY if self._dirty else None
 
+    @property
+    def told_by_events(self) -> bool:
+        """
+        Whether nothing has to be looked at now, and an event will say when that changes.
+        """
+        return self._working and not self._dirty and not self._everything
+
     def begin(self, scope: Scope, now: float, *, root_missing: bool) -> set[str]:
         """
         Start a scan: set the timers and hand over the directories that events named.

@@ -62,6 +62,7 @@ class SimWatches:
         self._directories: set[str] = set()
         self._files: dict[int, str] = {}
         self.pending: list[tuple[str, str | None]] = []
+        self._happened = asyncio.Event()
 
     def watch_directory(self, path: str) -> None:
         self._world.tree.find(path)
@@ -77,12 +78,24 @@ class SimWatches:
         pending, self.pending = self.pending, []
         return pending
 
+    async def wait(self, timeout_s: float) -> None:
+        self._happened = asyncio.Event()
+        if self.pending:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._happened.wait()
+
+    def _note(self, path: str, name: str | None) -> None:
+        self.pending.append((path, name))
+        self._happened.set()
+
     def changed(self, directory: str, name: str) -> None:
         """
         Take note of a change in a directory.
         """
         if directory in self._directories:
-            self.pending.append((directory, name))
+            self._note(directory, name)
 
     def written(self, inode: object) -> None:
         """
@@ -90,7 +103,7 @@ class SimWatches:
         """
         path = self._files.pop(id(inode), None)
         if path is not None:
-            self.pending.append((path, None))
+            self._note(path, None)
 
 
 class SimAws(AwsOnce):
