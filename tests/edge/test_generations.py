@@ -50,6 +50,7 @@ class Lives:
         await source.settle(seconds)
         self.cursors, rows = route.commit()
         self.log.lines(unread)
+        host.watches.pending.extend((path, None) for path in host.watches.files)
         await source.files.tick()
         rows += route.reader.generation_rows(self.cursors)
         self.rows = list({(row.log, row.number): row for row in rows}.values())
