@@ -212,7 +212,9 @@ class Host(Protocol):
     clock: Clock
     disk: Disk
     state_disk: StateDisk
-    watches: Watches
+
+    def new_watches(self) -> Watches:
+        """Return watches for one source: what one drains no other sees."""
 
     def tell(self, event: str, text: str, /, *, level: str = "info", **fields: object) -> None:
         """Write one of Tailrace's own log lines; rate-limited per *event* (snake_case, stable)."""

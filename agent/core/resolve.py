@@ -143,8 +143,13 @@ class Resolver:
         self._passed = []
         for log, cursor in cursors.items():
             ledger = self.ledgers.get(log)
-            if ledger is not None:
+            if ledger is None:
+                continue
+            if ledger.dirty:
                 ledger.dirty = ledger.committed != cursor
+            else:
+                # The place at which the Log was begun: after a power loss it is before what the store had.
+                ledger.committed = cursor
 
     def keep(self, log: str) -> None:
         """

@@ -7,7 +7,7 @@ model.  Measured: a client object costs 12 MB and 1.4 ms a request more, botocor
 What a caller of `request` may rely on:
 
 - an answer is returned whole, whatever its status; everything else is a RetryError, or a cancellation;
-- no request outlives `timeout_s`, connecting and reading included;
+- no request outlives `timeout_s`, connecting and reading included; looking up credentials comes on top;
 - a clock that is wrong is corrected by the Date header of the refusal, and credentials that expired early are
   renewed; in both cases the request is sent a second time at once, which the service has not acted on;
 - nothing else is repeated here: retrying is the sink's, because it may duplicate.
@@ -15,6 +15,7 @@ What a caller of `request` may rely on:
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from dataclasses import fields
@@ -68,6 +69,8 @@ class Aws:
         self._clock = clock
         self.http = Http()
         self._identities: dict[AwsSettings, Identity] = {}
+        #: One child at a time, however many roles there are: each has 45 MB while it lives.
+        self._child = asyncio.Semaphore(1)
         #: Seconds to add to our clock for the signature.
         self.skew_s = 0.0
 
@@ -82,7 +85,7 @@ class Aws:
         identity = self._identities.get(plain)
         if identity is None:
             identity = self._identities[plain] = Identity(
-                plain, now_s=self.now_s, skew_s=lambda: self.skew_s
+                plain, now_s=self.now_s, skew_s=lambda: self.skew_s, child=self._child
             )
         return ServiceClient(self, service, plain, identity)
 

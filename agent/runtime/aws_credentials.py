@@ -5,14 +5,15 @@ Where the environment alone says it (keys, Region, no profile and no role to ass
 is the SDK's: a child process asks it (aws_sdk.py), answers in JSON and ends.  Measured: the SDK with what it brings
 is 23 of the 46 MB of an agent that waits; a child is half a second of CPU an hour.
 
-Credentials that expire are fetched anew before they do: in their last quarter, at most 15 minutes, by one request
-while the others go on with the old ones; in their last sixth, at most 10 minutes, nobody goes on with them.
+Credentials that expire are fetched anew before they do: in their last quarter, at most 15 minutes, while everybody
+goes on with the old ones; in their last sixth, at most 10 minutes, nobody goes on with them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,7 +21,7 @@ import msgspec
 from agent.core.aws import AwsSettings  # noqa: TC001 - msgspec reads the annotation
 from agent.core.errors import RetryError
 from agent.runtime.aws_signature import Keys
-from agent.runtime.host import start_child
+from agent.runtime.host import ask_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
 LOCAL_REGION = "us-east-1"
 #: Before credentials expire: others are asked for, and from when on nobody goes on with the old ones.  As in the SDK.
 RENEW_S, MUST_RENEW_S = 900.0, 600.0
-#: After a vain attempt that hurts nobody yet.
+#: After a vain attempt that hurts nobody yet, or one that found the keys that were refused.
 AGAIN_S = 60.0
+#: A failure is everybody's for so long: each attempt is a child, and each route has a pace of its own.
+FAILED_S = 10.0
 #: STS and the metadata service have time-outs of their own, of seconds; this is for a child that hangs.
 CHILD_TIMEOUT_S = 60.0
 _STDERR_BYTES_MAX = 500
@@ -82,16 +85,24 @@ class Identity:
     """
 
     def __init__(
-        self, settings: AwsSettings, *, now_s: Callable[[], float], skew_s: Callable[[], float]
+        self,
+        settings: AwsSettings,
+        *,
+        now_s: Callable[[], float],
+        skew_s: Callable[[], float],
+        child: asyncio.Semaphore,
     ) -> None:
         self._settings = settings
         self._now_s = now_s
         self._skew_s = skew_s
+        self._child = child
         self._found: Found | None = None
         self._renew_at_s = self._must_renew_at_s = float("inf")
         self._asking: asyncio.Task[Found] | None = None
-        #: Until then the same credentials would be found that were refused.
-        self._same_until_s = 0.0
+        #: Why there was no answer, and until when nobody asks again.
+        self._failed: tuple[RetryError, float] | None = None
+        #: Keys that were refused and have no successor, and until when nobody asks for one.
+        self._refused: tuple[Keys, float] | None = None
 
     async def found(self) -> Found:  # network op
         """
@@ -102,11 +113,8 @@ class Identity:
         found, now_s = self._found, self._now_s()
         if found is None or now_s >= self._must_renew_at_s:
             return await self._ask()
-        if now_s >= self._renew_at_s and self._asking is None:
-            try:
-                return await self._ask()
-            except RetryError:
-                self._renew_at_s = min(now_s + AGAIN_S, self._must_renew_at_s)
+        if now_s >= self._renew_at_s:
+            _ = self._start()  # Meanwhile everybody goes on with the old ones.
         return found
 
     async def renewed(self, refused: Keys) -> Keys | None:  # network op
@@ -114,15 +122,15 @@ class Identity:
         Return other credentials than *refused*, which the service did not accept; None if there are none.
         """
         found, now_s = self._found, self._now_s()
-        if found is not None and found.keys == refused:
-            if now_s < self._same_until_s:
-                return None
-            found = None
-        keys = (found or await self._ask()).keys
-        if keys == refused:
-            self._same_until_s = self._now_s() + AGAIN_S
+        if found is not None and found.keys != refused:
+            return found.keys
+        if self._refused is not None and self._refused[0] == refused and now_s < self._refused[1]:
             return None
-        return keys
+        keys = (await self._ask()).keys
+        if keys != refused:
+            return keys
+        self._refused = (refused, self._now_s() + AGAIN_S)
+        return None
 
     def close(self) -> None:
         """
@@ -135,18 +143,30 @@ class Identity:
         """
         Ask, or wait for the answer that somebody else has asked for.
         """
+        if self._failed is not None and self._now_s() < self._failed[1]:
+            error = self._failed[0]
+            raise RetryError(str(error), code=error.code, slow=error.slow)
+        return await asyncio.shield(self._start())
+
+    def _start(self) -> asyncio.Task[Found]:
         if self._asking is None:
             self._asking = asyncio.ensure_future(self._find())
             self._asking.add_done_callback(self._asked)
-        return await asyncio.shield(self._asking)
+        return self._asking
 
     def _asked(self, asking: asyncio.Task[Found]) -> None:
-        self._asking = None
-        if asking.cancelled() or asking.exception() is not None:
+        self._asking = self._failed = None
+        if asking.cancelled():
+            return
+        now_s, error = self._now_s(), asking.exception()
+        if error is not None:
+            self._renew_at_s = now_s + AGAIN_S
+            if isinstance(error, RetryError):
+                self._failed = (error, now_s + FAILED_S)
             return
         found = self._found = asking.result()
         if found.expires_s:
-            life_s = found.expires_s - self._now_s()
+            life_s = found.expires_s - now_s
             self._renew_at_s = found.expires_s - min(RENEW_S, life_s / 4)
             self._must_renew_at_s = found.expires_s - min(MUST_RENEW_S, life_s / 6)
         else:
@@ -154,9 +174,14 @@ class Identity:
 
     async def _find(self) -> Found:
         found = of_environment(self._settings, os.environ)
-        return found or await _ask_child(
-            Question(settings=self._settings, skew_s=self._skew_s()), CHILD_TIMEOUT_S
-        )
+        if found is not None:
+            return found
+        settings = self._settings
+        if self._found is not None:
+            # It does not change; to look it up anew could only fail.
+            settings = replace(settings, region=self._found.region)
+        async with self._child:
+            return await _ask_child(Question(settings=settings, skew_s=self._skew_s()))
 
 
 def of_environment(settings: AwsSettings, environ: Mapping[str, str]) -> Found | None:
@@ -189,31 +214,34 @@ def of_environment(settings: AwsSettings, environ: Mapping[str, str]) -> Found |
     )
 
 
-async def _ask_child(question: Question, timeout_s: float) -> Found:
-    # By stdin and stdout: arguments can be read by everybody on the node.
-    process = await start_child("credentials", answers=True)
+async def _ask_child(question: Question) -> Found:
     try:
-        async with asyncio.timeout(timeout_s):
-            stdout, stderr = await process.communicate(msgspec.json.encode(question))
+        code, stdout, stderr = await ask_child(
+            "credentials", question=msgspec.json.encode(question), timeout_s=CHILD_TIMEOUT_S
+        )
     except TimeoutError as error:
         raise RetryError(
-            f"cannot get AWS credentials: no answer from the SDK within {timeout_s:g} s",
+            f"cannot get AWS credentials: no answer from the SDK within {CHILD_TIMEOUT_S:g} s",
             code="timeout",
         ) from error
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    except OSError as error:
+        # The sinks take an OSError for one of their own.
+        raise RetryError(
+            f"cannot get AWS credentials: `tailrace credentials` cannot be started: {error}",
+            code="child",
+            slow=True,
+        ) from error
     try:
         answer = msgspec.json.decode(stdout, type=Found | Failed)
     except msgspec.MsgspecError as error:
         # What it wrote may be half an answer, with a secret in it.
         said = stderr[-_STDERR_BYTES_MAX:].decode(errors="replace").strip()
         raise RetryError(
-            f"cannot get AWS credentials: `tailrace credentials` ended with {process.returncode} and "
+            f"cannot get AWS credentials: `tailrace credentials` ended with {code} and "
             f"{len(stdout)} bytes that are no answer: {said}",
             code="credentials",
-            slow=True,
+            # Killed, for memory perhaps: the next one may live.
+            slow=code is None or code >= 0,
         ) from error
     if isinstance(answer, Failed):
         raise RetryError(answer.error, code=answer.code, slow=answer.slow)

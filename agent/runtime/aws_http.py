@@ -126,8 +126,12 @@ class Http:
         if self._closed:
             connection.close()
         elif connection.reusable:
-            timer = asyncio.get_running_loop().call_later(KEEPALIVE_S, connection.close)
+            timer = asyncio.get_running_loop().call_later(KEEPALIVE_S, self._expire, way)
             self._idle.setdefault(way, []).append((connection, timer))
+
+    def _expire(self, way: Way) -> None:
+        # The one that was kept first.
+        self._idle[way].pop(0)[0].close()
 
     def _way(self, url: str, settings: AwsSettings) -> Way:
         place = place_of(url)
@@ -197,7 +201,7 @@ async def _tunnel(connection: HttpConnection, way: Way, context: ssl.SSLContext)
     assert connection.transport is not None
     try:
         connection.transport = await asyncio.get_running_loop().start_tls(
-            connection.transport, connection, context, server_hostname=way.place.host
+            connection.transport, connection, context, server_hostname=way.place.host.rstrip(".")
         )
     except BaseException:
         connection.close()

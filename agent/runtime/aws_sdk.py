@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 STS_VERSION = "2011-06-15"
 STS_TIMEOUT_S = 15.0
+ERROR_CHARACTERS_MAX = 500
 _LACKING = (
     "no AWS credentials found; give the pod an IAM role (EKS Pod Identity or IRSA), the task or instance a role, "
     "or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -154,11 +155,13 @@ class Chain:
 
         Raises RetryError.
         """
-        region = await self._region()
         try:
+            region = await self._region()
             source = await self._source()
             frozen = await source.get_frozen_credentials()
         except RetryError as error:
+            if error.code == "region":
+                raise
             # A slow error of STS is a matter of permissions; the others are the network's.
             code = "credentials" if error.slow else error.code
             raise RetryError(
@@ -166,9 +169,9 @@ class Chain:
             ) from error
         except Exception as error:
             # botocore has some twenty classes here, most without a common base; all mean the same to us.
-            raise RetryError(
-                f"cannot get AWS credentials: {error}", code="credentials", slow=True
-            ) from error
+            # One brings along all that a credential_process said.
+            text = f"cannot get AWS credentials: {str(error)[:ERROR_CHARACTERS_MAX]}"
+            raise RetryError(text, code="credentials", slow=True) from error
         # The SDK keeps it to itself; those that never expire have none.
         expires = getattr(source, "_expiry_time", None)
         return Found(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import signal
 import sys
 import time
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -64,13 +65,19 @@ class SystemHost:
         self.clock: Clock = SystemClock()
         self.disk: Disk = OsDisk()
         self.state_disk: StateDisk = OsStateDisk()
-        self._inotify = InotifyWatches()
-        self.watches: Watches = self._inotify
+        self._watches: list[InotifyWatches] = []
         self.tell = own_log.tell
         self._executor = ThreadPoolExecutor(
             EXECUTOR_THREADS, thread_name_prefix="tailrace-blocking"
         )
         self._readers = ThreadPoolExecutor(READING_THREADS, thread_name_prefix="tailrace-reading")
+
+    def new_watches(self) -> Watches:
+        """
+        Return watches for one source.
+        """
+        self._watches.append(InotifyWatches())
+        return self._watches[-1]
 
     async def run_blocking(self, function: Callable[..., T], *args: Any) -> T:
         """
@@ -106,12 +113,13 @@ class SystemHost:
         """
         for executor in (self._executor, self._readers):
             executor.shutdown(wait=False, cancel_futures=True)
-        self._inotify.close()
+        for watches in self._watches:
+            watches.close()
 
 
 async def start_child(*arguments: str, answers: bool = False) -> asyncio.subprocess.Process:
     """
-    Start `tailrace ARGUMENTS` as a child process; *answers*: it reads from us and writes to us.
+    Start `tailrace ARGUMENTS` as a child process; *answers*: it reads from us, writes to us and leads a session.
     """
     pipe = asyncio.subprocess.PIPE if answers else asyncio.subprocess.DEVNULL
     return await asyncio.create_subprocess_exec(
@@ -125,7 +133,29 @@ async def start_child(*arguments: str, answers: bool = False) -> asyncio.subproc
         stdin=pipe,
         stdout=pipe,
         stderr=asyncio.subprocess.PIPE,
+        start_new_session=answers,
     )
+
+
+async def ask_child(
+    *arguments: str, question: bytes, timeout_s: float
+) -> tuple[int | None, bytes, bytes]:
+    """
+    Run `tailrace ARGUMENTS`, write *question* to it, and return (exit code, its stdout, its stderr).
+
+    Raises OSError where it cannot be started, TimeoutError where it does not end: then it is killed, with what it
+    has started itself.
+    """
+    # By stdin and stdout: arguments can be read by everybody on the node.
+    process = await start_child(*arguments, answers=True)
+    try:
+        async with asyncio.timeout(timeout_s):
+            stdout, stderr = await process.communicate(question)
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode, stdout, stderr
 
 
 async def run_to_its_end(executor: Executor, function: Callable[..., T], *args: Any) -> T:

@@ -215,6 +215,7 @@ class HttpConnection(asyncio.Protocol):
         self.reusable = False
         self._reset(method, streams=streams)
         if self.transport.is_closing():
+            self._drop_parser()
             raise ConnectionResetError("the connection was closed")
         self._pending = True
 
@@ -276,6 +277,7 @@ class HttpConnection(asyncio.Protocol):
             # The kernel's own time-out is a lost connection: a TimeoutError belongs to those who wait.
             where = "in the middle of" if self._status else "before"
             self._fail(ConnectionResetError(str(exc or f"closed {where} an answer")))
+        self._drop_parser()
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -296,6 +298,8 @@ class HttpConnection(asyncio.Protocol):
         self._reason += reason.decode("latin-1")
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._status:
+            return  # A trailer: the headers are read already.
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
@@ -344,15 +348,21 @@ class HttpConnection(asyncio.Protocol):
         assert self.transport is not None
         return self._was_paused and self.transport.get_extra_info("ssl_object") is not None
 
+    def _drop_parser(self) -> None:
+        # It holds our methods: with it 300 KiB of TLS would wait for the garbage collector.
+        vars(self).pop("_parser", None)
+
     def _finish(self, *, reusable: bool) -> None:
         if self._pending:
             self._pending = False
             self.reusable = reusable and self._whole
+            self._writable.set()  # Nobody waits any more to write the rest of the request.
             self._wake()
 
     def _fail(self, error: Exception) -> None:
         if self._pending:
             self._pending = False
             self._error = error
+            self._writable.set()
             self._wake()
         self.close()

@@ -45,7 +45,7 @@ class AwsOnce:
         Return a client of *service*.
         """
         if self._aws is None:
-            # The SDK costs 15 MB and 0.2 s: nothing of it is imported for a route that needs no AWS.
+            # Nothing of it is imported for a route that needs no AWS.
             from agent.runtime.aws import Aws
 
             self._aws = Aws(clock=self._clock)

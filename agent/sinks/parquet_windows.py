@@ -245,6 +245,8 @@ class SealedWindows:
                 await wait_after(error, backoff, host=self._host)
                 resumed = True
             except FileNotFoundError:
+                if await self._host.run_blocking(self._host.state_disk.exists, local):
+                    raise  # Something else is missing: that is no reason to give up what is there.
                 losses = [self._lost_object(number, key, local)]
                 break
             else:

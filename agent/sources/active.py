@@ -14,6 +14,7 @@ from agent.core.generations import State
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from agent.core.host import Watches
     from agent.sources.files import Files
     from agent.sources.followed import FollowedLog
     from agent.sources.reader import Reader
@@ -28,9 +29,10 @@ class Active:
     The active Logs of a source.
     """
 
-    def __init__(self, files: Files, rescans: Rescans) -> None:
+    def __init__(self, files: Files, rescans: Rescans, watches: Watches) -> None:
         self._files = files
         self._rescans = rescans
+        self._watches = watches
         self._logs: dict[str, FollowedLog] = {}
         self._by_watch: dict[str, str] = {}
 
@@ -55,7 +57,7 @@ class Active:
         """
         Put what was written to on the tick again, and mark the directories that changed.
         """
-        for path, _name in self._files.host.watches.drain():
+        for path, _name in self._watches.drain():
             if not path:
                 self._rescans.overflowed()
                 continue
@@ -70,11 +72,11 @@ class Active:
         Wait for the next tick, where every file rests for the first event: each tick costs an idle node.
         """
         host, interval_s = self._files.host, self._files.settings.poll_interval_s
+        await host.clock.sleep(interval_s)
         busy = self._logs or any(reader.needs_ticks for reader in readers)
-        if busy or not self._rescans.told_by_events:
-            await host.clock.sleep(interval_s)
-        else:
-            await host.watches.wait(max(RESTING_S, interval_s))
+        left_s = min(RESTING_S, self._rescans.left_s(host.clock.monotonic())) - interval_s
+        if left_s > 0 and not busy and self._rescans.told_by_events:
+            await self._watches.wait(left_s)
 
     def poll(self, now: float, now_ns: int) -> None:
         """

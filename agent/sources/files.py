@@ -87,8 +87,9 @@ class Files:
         )
         #: Whoever reads from here.  One that has not begun, or restarts, must find what came meanwhile.
         self._routes = set(routes)
-        self._rescans = Rescans(settings, host)
-        self._active = Active(self, self._rescans)
+        watches = host.new_watches()
+        self._rescans = Rescans(settings, host, watches)
+        self._active = Active(self, self._rescans, watches)
         #: What the last scan could not look into; None before the first.
         self._blind: frozenset[str] | None = None
 
@@ -128,7 +129,7 @@ class Files:
         Declare that nothing is appended any more, so that every Log ends where it ends now (replay).
         """
         self.frozen = True
-        for log in self.logs.values():
+        for log in list(self.logs.values()):
             log.chain.freeze()
             self.notify(log)
 
@@ -306,7 +307,7 @@ class Files:
         if self._blind is None:
             return
         now = self.host.clock.monotonic()
-        for log in self.logs.values():
+        for log in list(self.logs.values()):
             unknown = log.chain.seen is None and log.key not in self._known.left_out
             if unknown and sees(self._blind, log.home):
                 log.chain.observe((), now=now, now_ns=0)

@@ -311,7 +311,8 @@ class FollowedLog:
         """
         Whether *route* has forgotten all there is.  To begin anew would keep the others from forgetting it in turn.
         """
-        return self.chain.over and self.passed.get(route) == self.chain.next_number - 1
+        forgotten = self.passed.get(route) == self.chain.next_number - 1
+        return forgotten and self.chain.over and route not in self.floors
 
     def exclude(self, route: str, disk: Disk) -> None:
         """

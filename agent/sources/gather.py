@@ -44,6 +44,13 @@ class Gather:
         #: In the order of time.
         self._waiting: dict[str, tuple[float, Follow]] = {}
 
+    @property
+    def waiting(self) -> bool:
+        """
+        Whether anything waits.
+        """
+        return bool(self._waiting)
+
     def wants(self, log: FollowedLog) -> bool:
         """
         Whether what is unread of *log* can wait.

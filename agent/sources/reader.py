@@ -203,10 +203,9 @@ class Reader:
         if cursor is None and self.route in log.floors:
             # An earlier run began here and has committed nothing.
             cursor = cursor_at(*log.floors[self.route])
-        at_end = cursor is None and (
-            (self._from_end and log.existed)
-            or (log.existed and is_older(log, host, self._files.settings.ignore_older_s))
-        )
+        at_end = cursor is None and log.existed and self.route not in log.passed
+        older_s = self._files.settings.ignore_older_s
+        at_end = at_end and (self._from_end or is_older(log, host, older_s))
         now = host.clock.monotonic()
         follow = begin(log, cursor, at_end=at_end, after=log.passed.get(self.route), now=now)
         if follow.align_size is None and follow.cursor != stored:
@@ -312,7 +311,7 @@ class Reader:
         """
         Whether anything waits for time.
         """
-        return bool(self._late) or any(self._queues)
+        return bool(self._late or self._gather.waiting) or any(self._queues)
 
     def first_cursors(self) -> dict[str, Cursor]:
         """

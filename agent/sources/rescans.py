@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from agent.sources.discovery import Scope
 
 if TYPE_CHECKING:
-    from agent.core.host import Host
+    from agent.core.host import Host, Watches
     from agent.sources.discovery import Scan
     from agent.sources.settings import FilesSettings
 
@@ -24,9 +24,10 @@ class Rescans:
     The scans that are due.
     """
 
-    def __init__(self, settings: FilesSettings, host: Host) -> None:
+    def __init__(self, settings: FilesSettings, host: Host, watches: Watches) -> None:
         self._settings = settings
         self._host = host
+        self._watches = watches
         self._dirty: set[str] = set()
         self._everything = True
         self._working = True
@@ -61,6 +62,12 @@ class Rescans:
         """
         return self._working and not self._dirty and not self._everything
 
+    def left_s(self, now: float) -> float:
+        """
+        Return the seconds until the next rescan.
+        """
+        return min(self._at, self._full_at) - now
+
     def begin(self, scope: Scope, now: float, *, root_missing: bool) -> set[str]:
         """
         Start a scan: set the timers and hand over the directories that events named.
@@ -81,11 +88,11 @@ class Rescans:
         Watch the directories that *scan* found, and look again at those that changed meanwhile.
         """
         for path in scan.directories_gone:
-            self._host.watches.forget_directory(path)
+            self._watches.forget_directory(path)
         self._dirty.update(scan.again)
         for path in scan.directories_new:
             try:
-                self._host.watches.watch_directory(path)
+                self._watches.watch_directory(path)
             except FileNotFoundError:
                 pass
             except OSError as error:
@@ -101,7 +108,7 @@ class Rescans:
         if not self._working:
             return False
         try:
-            self._host.watches.watch_file_once(path)
+            self._watches.watch_file_once(path)
         except FileNotFoundError:
             return False
         except OSError as error:

@@ -137,6 +137,7 @@ class SourceHost:
         self.clock.seconds = seconds
         self.disk = TestDisk()
         self.watches: Any = watches or NoWatches()
+        self.new_watches = lambda: self.watches
         self.told: list[tuple[str, str]] = []
 
     def tell(self, event: str, text: str, /, *, level: str = "info", **fields: object) -> None:

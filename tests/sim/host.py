@@ -162,6 +162,7 @@ class SimHost:
         self.disk = SimDisk(world.tree, cold=self._is_cold)
         self.state_disk = SimStateDisk(world.tree, fault=self._before_change)
         self.watches = SimWatches(world)
+        self.new_watches = lambda: self.watches
         self.aws = SimAws(self)
         #: Changes of the state disk until the process is gone; None: it stays.
         self.changes_left: int | None = None

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from agent.runtime.host import SystemHost
+from agent.runtime.own_log import OwnLog
 from agent.runtime.watches import InotifyWatches
 from agent.sources import active
 from agent.sources.settings import FilesSettings
@@ -140,3 +142,18 @@ async def test_waiting_ends_at_its_time_where_nothing_happens(tmp_path: Path) ->
         await watches.wait(3600)
     assert watches.drain() == [(str(tmp_path), "x")]
     watches.close()
+
+
+async def test_a_source_that_rests_takes_nobody_elses_events(tmp_path: Path) -> None:
+    """
+    Two sources of one process: each has its own inotify.
+    """
+    host = SystemHost(OwnLog())
+    first, second = host.new_watches(), host.new_watches()
+    for name, watches in (("a", first), ("b", second)):
+        (tmp_path / name).mkdir()
+        watches.watch_directory(str(tmp_path / name))
+    (tmp_path / "a" / "x").touch()
+    assert second.drain() == []
+    assert first.drain() == [(str(tmp_path / "a"), "x")]
+    host.close()

@@ -5,6 +5,7 @@ Where a route begins, in which order it reads, and what it knows of its lag.
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -170,4 +171,51 @@ async def test_unselected_logs_are_not_read(
     await source.settle(1)
     assert list(route.messages) == [str(other.path)]
     other.stop()
+    source.close()
+
+
+async def test_a_route_starts_beside_a_log_that_it_no_longer_wants(
+    root: Path, container: Container
+) -> None:
+    """
+    Its namespace was excluded and its pod deleted while the agent was stopped: it goes, and the others are read.
+    """
+    other = Container(root, namespace="kept", pod="other", uid="ff", name="app")
+    container.lines(3)
+    other.lines(3)
+    settings = FilesSettings(paths=(f"{root}/*/*/*.log",))
+    source = Source(settings)
+    route = await source.start()
+    await source.settle(1)
+    cursors, rows = route.commit()
+    source.close()
+    container.stop()
+    shutil.rmtree(container.path.parent.parent)
+    again = Source(settings, rows=rows)
+    select = SelectSettings(exclude_namespaces=("shop",))
+    resumed = await again.start(cursors=cursors, first_start=False, select=select)
+    other.lines(2)
+    await again.settle(12)
+    assert resumed.texts(other.path) == other.written[3:]
+    assert set(again.files.logs) == {str(other.path)}
+    again.close()
+
+
+async def test_a_file_that_comes_back_is_new_also_where_the_start_was_at_the_end(
+    tmp_path: Path,
+) -> None:
+    """
+    One route has forgotten it, the other has yet to: for both it begins at its first line.
+    """
+    path = put(tmp_path / "a.log", b"before\n")
+    settings = FilesSettings(paths=(f"{tmp_path}/*.log",), start="end")
+    source = Source(settings, routes=("first", "second"))
+    first, second = [await source.start(route=name) for name in ("first", "second")]
+    path.unlink()
+    await source.settle(10)
+    first.commit()
+    second.commit()
+    put(path, b"one\ntwo\n")
+    await source.settle(2)
+    assert [route.texts(path) for route in (first, second)] == [[b"one", b"two"]] * 2
     source.close()
