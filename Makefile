@@ -62,12 +62,19 @@ debug: $(VENV)/installed  ## build with bounds checks, assertions and line traci
 	TAILRACE_DEBUG=1 $(PY) setup.py --quiet build_ext --inplace --force
 	@rm -f $(VENV)/built; touch $(VENV)/special
 
-asan: $(VENV)/installed  ## the tests of the extensions under AddressSanitizer and UBSan
+.PHONY: sanitized
+sanitized: $(VENV)/installed
 	@rm -f $(VENV)/built; touch $(VENV)/special
 	CFLAGS="$(SANITIZE) -g" LDFLAGS="$(SANITIZE)" $(PY) setup.py --quiet build_ext --inplace --force
-	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
-		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc \
-		$(PYTEST) tests/fast tests/fuzz tests/transforms --timeout 600
+
+SANITIZED = LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc
+
+asan: sanitized  ## the tests of the extensions under AddressSanitizer and UBSan
+	$(SANITIZED) $(PYTEST) tests/fast tests/fuzz tests/transforms --timeout 600
+
+fuzz-asan: sanitized  ## RUNS random inputs for every decoder under AddressSanitizer and UBSan
+	$(SANITIZED) $(PY) -m tests.fuzz --runs $(RUNS) $(if $(SEED),--seed $(SEED))
 
 leaks: $(VENV)/built  ## parse, encode and stage in a loop: memory must be flat
 	TAILRACE_SLOW=1 $(PYTEST) tests/fast/test_leaks.py

@@ -2,7 +2,7 @@
 Everything that is measured, as one report: `python -m bench.report --full --peer fluent-bit=PATH`.
 
 It writes report.json, report.md and plots to bench/report/.  `--brief` is the same with fewer rounds.  Without
-both, sizes are small enough for three minutes; the figures are then those of a quick look.
+both, sizes are small enough for three minutes; the figures are those of a quick look, and go to bench/out/report/.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench import paths, scaling, yardsticks
-from bench.beside import ask_bytes, scratch, servers
+from bench.beside import OUT_DIRECTORY, ask_bytes, scratch, servers
 from bench.compare import machine
 from bench.constants import FLUSH_S
 from bench.corpus import write_corpus
@@ -30,7 +30,9 @@ from bench.tables import OURS, markdown, ratios_table, runs_table
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: What the README shows; a quick look goes elsewhere.
 DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "report")
+QUICK_DIRECTORY = os.path.join(OUT_DIRECTORY, "report")
 #: Of these two chunk sizes the smaller makes 64 times the segments of the same bytes.
 CHUNKS = (4 << 10, 256 << 10)
 
@@ -249,21 +251,22 @@ def main() -> int:
     print(text)
     report["runs"] = [run.as_json() for run in runs]
     report["follows"] = [dataclasses.asdict(item) for item in follows]
-    os.makedirs(DIRECTORY, exist_ok=True)
-    with open(os.path.join(DIRECTORY, "report.json"), "w") as file:
+    directory = QUICK_DIRECTORY if size.curves is None else DIRECTORY
+    os.makedirs(directory, exist_ok=True)
+    with open(os.path.join(directory, "report.json"), "w") as file:
         json.dump(report, file)
-    with open(os.path.join(DIRECTORY, "report.md"), "w") as file:
+    with open(os.path.join(directory, "report.md"), "w") as file:
         file.write(text)
-    return _draw(report)
+    return _draw(report, directory)
 
 
-def _draw(report: dict[str, Any]) -> int:
+def _draw(report: dict[str, Any], directory: str) -> int:
     try:
         from bench.plots import draw
     except ModuleNotFoundError as error:
         print(f"no plots: {error}; pip install -e '.[bench]'", file=sys.stderr)
         return 0
-    print(f"{DIRECTORY}: {', '.join(draw(report, DIRECTORY))} (PNG and SVG)", file=sys.stderr)
+    print(f"{directory}: {', '.join(draw(report, directory))} (PNG and SVG)", file=sys.stderr)
     return 0
 
 

@@ -46,9 +46,10 @@ class Arrivals:
 
     def heal(self) -> None:
         """
-        Forget what was still to go wrong in CloudWatch.
+        Forget what was still to go wrong.
         """
         self.cloudwatch._faults.clear()
+        self.s3._scripts.clear()
 
     def events(self) -> Counter[Line]:
         """

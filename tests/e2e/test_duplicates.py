@@ -6,24 +6,35 @@ from __future__ import annotations
 
 import json
 import signal
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tests.e2e.world import World, tailrace
+from tests.e2e.pods import rfc3339
+from tests.e2e.world import World, sample, tailrace
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.e2e.pods import Line, Pod
 
+DELIVERED = sample("tailrace_delivered_rows_total", route="cloudwatch")
+
+
+async def committed_offsets(world: World, pod: Pod) -> list[int]:
+    """
+    Return how far commits have come in the file of *pod*; nothing before the first.
+    """
+    done = await tailrace("status", "-c", world.config_path, "--json", "--logs", "0")
+    assert done.code == 0, done
+    (route,) = json.loads(done.out)["routes"]
+    return [item["offset"] for item in route["logs"] if item["log"] == str(pod.path)]
+
 
 async def committed_lines(world: World, pod: Pod) -> set[Line]:
     """
     Return the lines of *pod* that a commit covers.
     """
-    done = await tailrace("status", "-c", world.config_path, "--json", "--logs", "0")
-    assert done.code == 0, done
-    (route,) = json.loads(done.out)["routes"]
-    offsets = [item["offset"] for item in route["logs"] if item["log"] == str(pod.path)]
+    offsets = await committed_offsets(world, pod)
     covered = pod.path.read_bytes()[: offsets[0]] if offsets else b""
     return set(pod.written[: covered.count(b"\n")])
 
@@ -74,3 +85,34 @@ async def test_a_kill_repeats_at_most_what_no_commit_covers(tmp_path: Path) -> N
         assert await world.stop() == 0, world.log
         assert {line: times for line, times in world.events().items() if line in before} == before
         assert {times for line, times in world.events().items() if line not in before} == {1}
+
+
+async def test_uncommitted_bytes_max_commits_between_the_intervals(
+    tmp_path: Path, free_port: int
+) -> None:
+    """
+    A commit a minute, but no more than 1 MiB that a crash would repeat.
+    """
+    limit = 1 << 20
+    async with World(tmp_path) as world:
+        world.only("cloudwatch")
+        world.settings |= {"commit_interval_s": 60, "uncommitted_bytes_max": limit}
+        world.settings["admin"] = {"listen": f"127.0.0.1:{free_port}"}
+        world.sink("cloudwatch")["linger_s"] = 0.02
+        pod = world.pod("web-1")
+        await world.start()
+        await world.started()
+        rows = 0
+        for _ in range(20):
+            head = f"{rfc3339(datetime.now(UTC))} stdout F ".encode()
+            pod.raw(b"".join(head + b"%06d " % row + b"x" * 1000 + b"\n" for row in range(250)))
+            rows += 250
+            while (await world.metrics()).get(DELIVERED, 0) < rows:
+                await world.until_or_ended(0.02)
+        written = pod.path.stat().st_size
+        commits = (await world.metrics())[sample("tailrace_commits_total", route="cloudwatch")]
+        await world.kill()
+        (offset,) = await committed_offsets(world, pod)
+        assert written > 4 * limit
+        assert commits >= written // limit - 1
+        assert written - offset < limit + (256 << 10)

@@ -124,6 +124,25 @@ async def test_fixed_overhead_with_twice_the_load(world: World) -> None:
     await assert_fits(world, "more than the sink takes", logs=40)
 
 
+async def test_fixed_overhead_with_both_routes(tmp_path: Path, free_port: int) -> None:
+    """
+    A backlog for CloudWatch and for Parquet on S3: windows are sealed in children and uploaded whole.
+    """
+    count = 80 if FULL else 20
+    async with World(tmp_path) as world:
+        world.settings["memory_budget_bytes"] = BUDGET_BYTES
+        world.settings["admin"] = {"listen": f"127.0.0.1:{free_port}"}
+        world.sink("archive")["window_age_s"] = 2
+        lines = fill(world, count, MIB)
+        await world.start()
+        await world.started()
+        await world.until_metrics(
+            lambda found: found.get(DELIVERED, 0) == lines, "all is in CloudWatch"
+        )
+        await world.until(lambda: sum(world.rows().values()) == lines, "all is in S3")
+        await assert_fits(world, f"{count} MiB to both", logs=count)
+
+
 async def test_fixed_overhead_with_many_files(world: World) -> None:
     """
     A dead sink and thousands of Logs, a few lines each; when it heals everything arrives.

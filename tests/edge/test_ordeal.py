@@ -1,8 +1,8 @@
 """
 Short ordeals of the real agent, and proof that their checks can fail.
 
-The long ones are `make crashes` and `make faults`.  Every run has another seed, and README "Promises" names what they
-find that is still open: so the two that start processes are slow tests, until they find nothing more.
+The long ones are `make crashes` and `make faults`, whose figures are in README "Promises".  Every run has another seed;
+the two that start processes are slow tests, so that a run of all tests judges the change and not its luck.
 """
 
 from __future__ import annotations

@@ -34,6 +34,8 @@ NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 RESET_BEFORE = "reset before"
 RESET_AFTER = "reset after"
 LATE = "late"
+#: Nothing happens and nothing is answered until `release`.
+HANG_BEFORE = "hang before"
 SLOW_DOWN = (503, "SlowDown")
 INTERNAL_ERROR = (500, "InternalError")
 ACCESS_DENIED = (403, "AccessDenied")
@@ -92,6 +94,7 @@ class FakeS3:
         self._upload_count = 0
         #: Seconds after which a LATE request is answered.
         self.late_s = 1.0
+        self._released = asyncio.Event()
         self._runner: web.AppRunner | None = None
         self._port = 0
 
@@ -100,6 +103,12 @@ class FakeS3:
         Answer the next requests of *operation* with *faults*, in order.
         """
         self._scripts[operation].extend(faults)
+
+    def release(self) -> None:
+        """
+        Cut what hangs.
+        """
+        self._released.set()
 
     def count(self, operation: str) -> int:
         """
@@ -141,7 +150,9 @@ class FakeS3:
         self.requests.append((operation, key))
         fault = self._scripts[operation].popleft() if self._scripts[operation] else None
         try:
-            if fault == RESET_BEFORE:
+            if fault == HANG_BEFORE:
+                await self._released.wait()
+            if fault in (RESET_BEFORE, HANG_BEFORE):
                 return await _reset(request)
             if isinstance(fault, tuple):
                 raise S3Refusal(*fault)

@@ -40,7 +40,7 @@ class Fuzzer(NamedTuple):
 
 
 #: Modules of this folder with a tuple FUZZERS; each imports what it fuzzes.
-MODULES = ("lines", "rows", "components", "answers", "wires", "files", "texts")
+MODULES = ("lines", "rows", "components", "answers", "wires", "files", "texts", "pulled")
 CANARY = "canary"
 
 

@@ -273,7 +273,8 @@ class Oracle:
         A request is in the order of time, and a line that is late in its file is later than the first ones of
         the next file.
         """
-        if self._clock_moved or piece.cut:
+        # A row whose beginning was lost with its file begins later, and may have another stream for that.
+        if self._clock_moved or piece.cut or piece.continues:
             return
         key = (where, piece.content.log.path, piece.stream)
         place = (piece.content.number, piece.start)

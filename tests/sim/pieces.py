@@ -31,6 +31,8 @@ class Piece:
     may_be_lost: bool = False
     #: The service refuses it: CloudWatch need not have it.
     refused: bool = False
+    #: Its row has begun in an earlier one.
+    continues: bool = False
     #: A power loss took a part of its file's first line: to anybody it is another file now.
     torn: bool = False
     #: A power loss took its end: what is left is another line, which the service may take after all.

@@ -147,7 +147,7 @@ class Log:
                 text += REFUSED_MARK
         elif kind == "long":
             text += b"y" * random.randrange(3_000)
-        self.open_piece[stream] = not final
+        continues, self.open_piece[stream] = self.open_piece[stream], not final
         if self.format == "raw":
             stream, final = 0, True
             line = text + b"\n"
@@ -157,7 +157,7 @@ class Log:
             head = f"{time}.{at_ns % 10**9:09d}Z ".encode()
             line = head + STREAMS[stream] + b" " + tag + b" " + text + b"\n"
         piece = Piece(number, content, stream, start, start + len(line), 0.0, final)
-        piece.refused = refused
+        piece.refused, piece.continues = refused, continues and stream != 0
         return line, piece
 
     def _new_content(self, inode: Inode) -> Content:
