@@ -301,6 +301,8 @@ def measure_scenes(
 ) -> list[Follow]:
     """
     Run every program in every scene, round by round; an overload is run once.
+
+    Raises RuntimeError where lines of ours are missing.
     """
     found: list[Follow] = []
     for number in range(rounds):
@@ -310,8 +312,13 @@ def measure_scenes(
                 continue
             for peer in (None, *peers):
                 length = overload_s if overload else seconds
-                found.append(follow(scene, seconds=length, warm_up=warm_up, peer=peer))
-                said = f"{scene.name}: {found[-1].program} {found[-1].cpu_percent:.2f} %"
+                item = follow(scene, seconds=length, warm_up=warm_up, peer=peer)
+                if peer is None and scene.path in COUNTED and item.arrived < item.written:
+                    raise RuntimeError(
+                        f"{scene.name}: {item.arrived:,} of {item.written:,} lines arrived"
+                    )
+                found.append(item)
+                said = f"{scene.name}: {item.program} {item.cpu_percent:.2f} %"
                 print(said, file=sys.stderr, flush=True)
     return found
 

@@ -356,3 +356,25 @@ async def test_an_answer_after_close_settles_nothing(make_cloudwatch, fake):
         fake.release()
         await asyncio.wait(tasks.started)
     assert bench.resolve.settled == 0
+
+
+async def test_while_a_request_is_under_way_only_its_body_is_held(make_cloudwatch, fake):
+    """
+    What was read is charged in full; from the encoding on it is the compressed body.
+    """
+    fake.create(GROUP, "a")
+    fake.script(HANG)
+    bench = make_cloudwatch()
+    lines = [f"{number:06d} " + "the same words again and again " * 12 for number in range(2000)]
+    async with running(bench) as (sink, _, _):
+        segment = make_segment(bench.share, lines)
+        charged = bench.share.held
+        assert charged > 700_000
+        sink.accept(segment)
+        async with asyncio.timeout(LONG_S):
+            await fake.hanging.wait()
+        assert 0 < bench.share.held < charged / 8
+        fake.release()
+        await sink.drain(LONG_S)
+    assert bench.lines("a") == lines
+    assert bench.share.held == 0
