@@ -44,7 +44,7 @@ from bench.tables import OURS, markdown, spread
 from bench.writer import make_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from bench.peers import Peer
 
@@ -170,14 +170,14 @@ def follow(
     warm_up: float,
     peer: Peer | None = None,
     sink: Mapping[str, Any] | None = None,
-    late: str = "",
+    wrap: Callable[[list[str]], list[str]] = list,
 ) -> Follow:
     """
     Run program, servers and writer together and watch the program.
 
     Args:
         sink: settings of Tailrace's last sink that differ from the path's.
-        late: a file for what bench/loop.py sees of Tailrace's event loop.
+        wrap: what is run in place of Tailrace's command: the same with something around it.
     """
     limits = ["--latencies", "--events-per-s", str(scene.events_per_s)]
     with scratch() as directory:
@@ -198,9 +198,7 @@ def follow(
                     admin=admin,
                     made=made,
                 )
-                command = paths.tailrace_run(config)
-                if late:
-                    command[1:3] = ["-m", "bench.loop", late]
+                command = wrap(paths.tailrace_run(config))
             else:
                 command = peer.follows(
                     scene.path, endpoints, directory=directory, containers=containers

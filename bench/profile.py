@@ -1,9 +1,9 @@
 """
-Where the CPU of a path goes: `python -m bench.profile --path message`.
+Where the CPU of a path goes: `python -m bench.profile --path message`, or of growing files: `--scene one-10000`.
 
 Linux's perf samples the agent and its children while they replay the corpus, and once more over an empty file, which
-is subtracted: starting is not what is asked.  Samples are summed by what the code is for (`PARTS`, by shared object and
-symbol), then the symbols that take most are listed.
+is subtracted: starting is not what is asked.  A scene is sampled once the agent is up.  Samples are summed by what
+the code is for (`PARTS`, by shared object and symbol), then the symbols that take most are listed.
 
 The interpreter runs functions of ours and of libraries: which, a profiler of Python has to say.  Debian has perf in the
 package linux-perf.
@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench import paths
 from bench.beside import AGENT_CORE, last_lines, program_files, scratch, servers
-from bench.corpus import KINDS, MIB, write_corpus
+from bench.corpus import KINDS, write_corpus
+from bench.follow import SCENES, Scene, follow
 from bench.measure import pinned
 from bench.tables import markdown
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 #: Prime, so that nothing periodic is sampled in step.
 SAMPLES_PER_S = 997
 RUN_TIMEOUT_S = 600.0
+#: After this an agent has started, and read what was there.
+UP_S = 10.0
 #: The first that matches "SHARED-OBJECT SYMBOL" has the sample.
 PARTS = (
     ("gzip (ISA-L)", re.compile(r"^(igzip|isal)")),
@@ -80,38 +83,93 @@ def read_samples(text: str) -> Counter[Symbol]:
     return found
 
 
+def recorded(command: Sequence[str], data: str, *, delay_s: float = 0.0) -> list[str]:
+    """
+    Return *command* under perf, which writes to *data* from *delay_s* after the start on.
+    """
+    rate = ["-e", "cpu-clock", "-F", str(SAMPLES_PER_S), "-D", str(int(delay_s * 1000))]
+    return ["perf", "record", "-q", *rate, "-o", data, "--", *command]
+
+
+def samples_of(data: str) -> Counter[Symbol]:
+    """
+    Return what perf wrote.
+    """
+    script = subprocess.run(
+        ["perf", "script", "-i", data, "-F", "ip,sym,dso"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=RUN_TIMEOUT_S,
+    )
+    return read_samples(script.stdout)
+
+
 def profile(command: Sequence[str], directory: str, endpoints: paths.Endpoints) -> Counter[Symbol]:
     """
     Run *command* to its end and return the samples of it and its children.
 
     Raises RuntimeError if it fails.
     """
-    data = os.path.join(directory, "perf.data")
-    log_path = os.path.join(directory, "profile.log")
-    record = ["perf", "record", "-q", "-e", "cpu-clock", "-F", str(SAMPLES_PER_S), "-o", data, "--"]
+    data, log_path = (os.path.join(directory, name) for name in ("perf.data", "profile.log"))
     try:
         with open(log_path, "wb") as log:
             subprocess.run(
-                pinned([*record, *command], AGENT_CORE),
+                pinned(recorded(command, data), AGENT_CORE),
                 check=True,
                 stdout=log,
                 stderr=log,
                 env=paths.environment(endpoints),
                 timeout=RUN_TIMEOUT_S,
             )
-        script = subprocess.run(
-            ["perf", "script", "-i", data, "-F", "ip,sym,dso"],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=RUN_TIMEOUT_S,
-        )
+        return samples_of(data)
     except subprocess.SubprocessError as error:
         raise RuntimeError(f"{error}\n{last_lines(log_path)}") from error
-    finally:
-        if os.path.exists(data):
-            os.unlink(data)
-    return read_samples(script.stdout)
+
+
+def replayed(options: argparse.Namespace) -> Counter[Symbol]:
+    """
+    Return the samples of a replay of the corpus, without its start.
+    """
+    with scratch() as directory:
+        tree = os.path.join(directory, "corpus")
+        manifest = write_corpus(
+            tree, kind=options.kind, mib=options.mib, files=options.files, seed=options.seed
+        )
+        empty = os.path.join(directory, "empty.log")
+        with open(empty, "wb"):
+            pass
+        seen = []
+        with servers(directory, tree) as endpoints:
+            for files in ([empty], manifest.files):
+                with program_files(directory) as (made, _):
+                    config = paths.tailrace_config(
+                        options.path,
+                        endpoints,
+                        directory=made,
+                        pattern=os.path.join(made, "none", "*.log"),
+                    )
+                    report = os.path.join(made, "report.json")
+                    command = paths.tailrace_replay(config, files, report)
+                    seen.append(profile(command, made, endpoints))
+    start, work = seen
+    work.subtract(start)
+    return +work
+
+
+def followed(scene: Scene, seconds: float) -> Counter[Symbol]:
+    """
+    Return the samples of *scene* once its agent is up.
+    """
+    with scratch() as directory:
+        data = os.path.join(directory, "perf.data")
+        follow(
+            scene,
+            seconds=seconds,
+            warm_up=UP_S,
+            wrap=lambda command: recorded(command, data, delay_s=UP_S),
+        )
+        return samples_of(data)
 
 
 def parts_table(work: Counter[Symbol]) -> str:
@@ -147,6 +205,8 @@ def symbols_table(work: Counter[Symbol], count: int) -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0])
     parser.add_argument("--path", choices=paths.PATHS, default="message")
+    parser.add_argument("--scene", choices=sorted(SCENES), help="growing files instead of a path")
+    parser.add_argument("--seconds", type=float, default=60, help="of a scene")
     parser.add_argument("--mib", type=float, default=256)
     parser.add_argument("--kind", choices=sorted(KINDS), default="halves")
     parser.add_argument("--files", type=int, default=10)
@@ -157,42 +217,21 @@ def _options() -> argparse.Namespace:
 
 def main() -> int:
     """
-    Make the corpus, profile, show.
+    Profile, show.
     """
     options = _options()
     if shutil.which("perf") is None:
         print("perf is not installed: apt-get install linux-perf", file=sys.stderr)
         return 1
     try:
-        with scratch() as directory:
-            tree = os.path.join(directory, "corpus")
-            manifest = write_corpus(
-                tree, kind=options.kind, mib=options.mib, files=options.files, seed=options.seed
-            )
-            empty = os.path.join(directory, "empty.log")
-            with open(empty, "wb"):
-                pass
-            with servers(directory, tree) as endpoints:
-                seen = []
-                for files in ([empty], manifest.files):
-                    with program_files(directory) as (made, _):
-                        config = paths.tailrace_config(
-                            options.path,
-                            endpoints,
-                            directory=made,
-                            pattern=os.path.join(made, "none", "*.log"),
-                        )
-                        command = paths.tailrace_replay(
-                            config, files, os.path.join(made, "report.json")
-                        )
-                        seen.append(profile(command, made, endpoints))
+        if options.scene:
+            work = followed(SCENES[options.scene], options.seconds)
+        else:
+            work = replayed(options)
     except RuntimeError as error:
         print(error, file=sys.stderr)
         return 1
-    start, work = seen
-    work.subtract(start)
-    work = +work
-    print(f"{options.path}, {options.kind}, {manifest.bytes / MIB:.0f} MiB, without its start\n")
+    print(f"{options.scene or options.path}, without its start\n")
     print(parts_table(work))
     print(f"\n{symbols_table(work, options.symbols)}")
     return 0
