@@ -304,6 +304,9 @@ class HttpConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
+        if status < 100:
+            self._fail(AnswerError(f"a status of {status}"))
+            return
         if status < 200:
             return  # Informational: the answer follows.
         self._status = status
