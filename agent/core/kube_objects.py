@@ -235,5 +235,5 @@ def decoded(raw: bytes | bytearray | memoryview | msgspec.Raw, kind: type[T]) ->
     """
     try:
         return msgspec.json.decode(raw, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

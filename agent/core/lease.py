@@ -27,6 +27,8 @@ from agent.core.kube_objects import ObjectMeta  # noqa: TC001 - msgspec resolves
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+#: One less than what fits the field, an int32.
+TRANSITIONS_MAX = 2**31 - 2
 API_VERSION = "coordination.k8s.io/v1"
 #: Of the duration, as client-go's 15, 10 and 2 seconds.
 DEADLINE_PART = 2 / 3
@@ -142,7 +144,7 @@ class Election:
         if lease is not None:
             metadata["resourceVersion"] = lease.metadata.resource_version
             metadata["labels"] = lease.metadata.labels or {}
-        transitions = spec.lease_transitions or 0
+        transitions = min(max(spec.lease_transitions or 0, 0), TRANSITIONS_MAX)
         return orjson.dumps(
             {
                 "apiVersion": API_VERSION,

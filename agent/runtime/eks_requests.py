@@ -225,7 +225,7 @@ def _page_of(response: Response) -> Page | None:
             isinstance(item["eventId"], str) and isinstance(item["timestamp"], int)
             for item in events
         )
-    except (ValueError, AttributeError, KeyError, TypeError):
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
         return None
     return Page(events, token) if usable else None
 
