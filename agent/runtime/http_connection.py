@@ -324,6 +324,9 @@ class HttpConnection(asyncio.Protocol):
         if not self._pending:
             self.reusable = False  # Of an answer that has none, or after an error.
             return
+        if not self._status:
+            self._fail(AnswerError("a body before the answer"))
+            return
         self._bodiless_bytes = 0
         self._pieces.append(body)
         self._size += len(body)

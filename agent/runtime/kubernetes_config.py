@@ -177,7 +177,7 @@ def read_kubeconfig(path: str) -> Access:
 
     try:
         tree = yaml.safe_load(_read(path))
-    except (RetryError, yaml.YAMLError) as error:
+    except (RetryError, yaml.YAMLError, ValueError, RecursionError) as error:
         raise StopError(f"kubeconfig {path}: {error}", exit_code=78) from error
     file = _Kubeconfig(path, tree)
     context = file.named("contexts", "context", file.text(file.root, "current-context"))
