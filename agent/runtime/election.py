@@ -24,7 +24,7 @@ from agent.core.kube_objects import decoded
 from agent.core.lease import Election, Lease
 from agent.core.sayings import Sayings
 from agent.runtime.kubernetes_config import SERVICE_ACCOUNT, find_access
-from agent.runtime.kubernetes_http import Connection, read_body
+from agent.runtime.kubernetes_http import Connection
 
 if TYPE_CHECKING:
     from agent.config.values import Config
@@ -218,7 +218,7 @@ class Candidate:
         async def answered(response: HttpStream) -> None:
             self._counters.add(metric.KUBERNETES_REQUESTS, 1, "leases", str(response.status))
             found["status"] = response.status
-            found["body"] = await read_body(response, LEASE_BYTES_MAX) or b""
+            found["body"] = await response.read(LEASE_BYTES_MAX) or b""
 
         await self._connection.send(
             method, path, {}, answered, body=body, deadline_s=limit_s, timeout_s=limit_s

@@ -87,6 +87,20 @@ class HttpStream:
         """
         return await self._connection.take()
 
+    async def read(self, bytes_max: int) -> bytes | None:
+        """
+        Return the rest, as `chunk`; None where it is longer than *bytes_max*.
+        """
+        pieces: list[bytes] = []
+        size = 0
+        while piece := await self.chunk():
+            size += len(piece)
+            if size > bytes_max:
+                self.close()
+                return None
+            pieces.append(piece)
+        return b"".join(pieces)
+
     def close(self) -> None:
         """
         Give up the rest, and the connection with it.

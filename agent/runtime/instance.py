@@ -21,7 +21,6 @@ from agent.core.instance import Instance
 from agent.core.kube_objects import decoded
 from agent.runtime.http_connect import connect, place_of
 from agent.runtime.http_connection import AnswerError
-from agent.runtime.kubernetes_http import read_body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -133,7 +132,7 @@ async def _text(method: str, url: str, header: str, timeout_s: float) -> str:
             response = await connection.stream(method, head.encode(), b"")
             if response.status != 200:
                 return ""
-            body = await read_body(response, IMDS_BYTES_MAX)
+            body = await response.read(IMDS_BYTES_MAX)
             return (body or b"").decode("ascii", errors="replace").strip()
     finally:
         if connection is not None:

@@ -25,7 +25,7 @@ from agent.core.errors import RetryError
 from agent.core.kube_objects import NamespaceObject, NodeObject, PodObject, Status, decoded
 from agent.core.watch import Watch
 from agent.core.watch_frames import PAGE_BYTES_MAX
-from agent.runtime.kubernetes_http import Connection, read_body
+from agent.runtime.kubernetes_http import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -116,7 +116,7 @@ class Kubernetes:
         async def answered(response: HttpStream) -> None:
             self._counters.add(metric.KUBERNETES_REQUESTS, 1, "nodes", str(response.status))
             if response.status == 200:
-                body.extend(await read_body(response, NODE_BYTES_MAX) or b"")
+                body.extend(await response.read(NODE_BYTES_MAX) or b"")
 
         connection = Connection(self._access)
         timeout_s = self._settings.request_timeout_s
@@ -230,7 +230,7 @@ class Kubernetes:
             self._took(kind, watch.feed(chunk))
 
     async def _page(self, kind: _Kind, response: HttpStream) -> None:
-        body = await read_body(response, PAGE_BYTES_MAX)
+        body = await response.read(PAGE_BYTES_MAX)
         if body is None:
             kind.watch.page_too_large()
         else:
@@ -259,7 +259,7 @@ class Kubernetes:
                 )
 
     async def _refused(self, kind: _Kind, response: HttpStream, connection: Connection) -> None:
-        body = await read_body(response, ERROR_BODY_BYTES_MAX)
+        body = await response.read(ERROR_BODY_BYTES_MAX)
         status = decoded(body, Status) if body else None
         retry_after = response.headers.get("retry-after", "")
         retry_after_s = float(retry_after) if retry_after.isdigit() else None

@@ -171,21 +171,6 @@ class Connection:
             self._expiry = None
 
 
-async def read_body(response: HttpStream, bytes_max: int) -> bytes | None:
-    """
-    Return the body; None where it is longer than *bytes_max*.
-    """
-    pieces: list[bytes] = []
-    size = 0
-    while piece := await response.chunk():
-        size += len(piece)
-        if size > bytes_max:
-            response.close()
-            return None
-        pieces.append(piece)
-    return b"".join(pieces)
-
-
 def _head(method: str, url: str, query: dict[str, str], token: str, size: int) -> bytes:
     """
     Return the request's line and headers.

@@ -2,8 +2,8 @@
 What an agent does about memory that nobody asked for back: Python's cyclic garbage, and the C heap's free pages.
 
 What is imported and wired at the start lives as long as the process: it is frozen, so that no collection walks
-over it again.  The path of a byte makes no cycles, so what is left to find (an exception's traceback, a closed
-connection) is little and may wait for thousands of objects instead of hundreds.
+over it again.  The path of a byte makes no cycles, so what is left to find (an exception's traceback) is little and may
+wait for thousands of objects instead of hundreds.
 
 glibc gives memory back at the end of its heap alone.  After an outage, or a start with a thousand files, what was freed
 lies between what is in use, and the process would keep the mark of its worst minute until it is restarted.

@@ -18,7 +18,7 @@ from agent import __version__
 from agent.core.errors import RetryError
 from agent.runtime import kubernetes_http
 from agent.runtime.kubernetes_config import Access
-from agent.runtime.kubernetes_http import Connection, read_body
+from agent.runtime.kubernetes_http import Connection
 from tests.fakes.kube_certificates import Authority
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ async def send(
     found: list[tuple[int, bytes]] = []
 
     async def answered(response: HttpStream) -> None:
-        found.append((response.status, await read_body(response, 1000) or b"too long"))
+        found.append((response.status, await response.read(1000) or b"too long"))
 
     limits = {"query": {}, "deadline_s": 300.0, "timeout_s": 300.0, **more}
     await connection.send(method, path, answered=answered, body=body, **limits)
