@@ -123,6 +123,29 @@ SIMD_INLINE simd_bits simd_block(const uint8_t *source, uint8_t *target, int esc
 }
 #endif
 
+/* The byte at `*source`, which does not stand for itself, or the run of bytes that are not ASCII. */
+SIMD_INLINE void simd_odd(
+    const uint8_t **source, const uint8_t *end, uint8_t **target, int64_t *decoded,
+    const simd_escape_entry *table)
+{
+    if (**source < 0x80) {
+        const simd_escape_entry *entry = &table[*(*source)++];
+        memcpy(*target, entry->text, 8);
+        *target += entry->length, *decoded += entry->decoded;
+        return;
+    }
+    do {
+        int step = simd_utf8_step(*source, end);
+        if (step > 0) {
+            memcpy(*target, *source, 4);
+            *source += step, *target += step, *decoded += step;
+        } else {
+            memcpy(*target, "\xEF\xBF\xBD", 4);
+            *source -= step, *target += 3, *decoded += 3;
+        }
+    } while (*source < end && **source >= 0x80);
+}
+
 /*
  * Copy [state->source, end) to state->target: bytes that need it through `table` (256 entries; NULL:
  * none does), ill-formed UTF-8 as U+FFFD.  The loop is a template over the block function.
@@ -140,23 +163,7 @@ SIMD_INLINE simd_bits simd_block(const uint8_t *source, uint8_t *target, int esc
             break;                                                                                     \
         }                                                                                              \
         source += run, target += run, decoded += run;                                                  \
-        if (!bits) continue;                                                                           \
-        if (*source < 0x80) {                                                                          \
-            const simd_escape_entry *entry = &table[*source++];                                        \
-            memcpy(target, entry->text, 8);                                                            \
-            target += entry->length, decoded += entry->decoded;                                        \
-            continue;                                                                                  \
-        }                                                                                              \
-        do {                                                                                           \
-            int step = simd_utf8_step(source, end);                                                    \
-            if (step > 0) {                                                                            \
-                memcpy(target, source, 4);                                                             \
-                source += step, target += step, decoded += step;                                       \
-            } else {                                                                                   \
-                memcpy(target, "\xEF\xBF\xBD", 4);                                                     \
-                source -= step, target += 3, decoded += 3;                                             \
-            }                                                                                          \
-        } while (source < end && *source >= 0x80);                                                     \
+        if (bits) simd_odd(&source, end, &target, &decoded, table);                                    \
     }                                                                                                  \
     state->source = source, state->target = target, state->decoded = decoded
 
@@ -167,22 +174,99 @@ SIMD_FUNCTION void simd_copy_baseline(
 }
 
 #if defined(__x86_64__) && !defined(TAILRACE_SIMD_PLAIN)
-__attribute__((target("avx2"), always_inline, unused)) static inline
-uint64_t simd_block_avx2(const uint8_t *source, uint8_t *target, int escapes)
+/*
+ * What '"' and '\\' need is always the same: one backslash before them, or three where text is escaped
+ * twice.  JSON has one in every seven bytes, too many for a branch each.  So the bytes of a group move to
+ * their places by a shuffle, chosen by the bits of those that need it; the top bit of an index says backslash.
+ */
+typedef struct {
+    uint8_t once[256][16] __attribute__((aligned(16)));  /* eight bytes */
+    uint8_t twice[16][16];  /* four bytes */
+} simd_shuffles;
+
+SIMD_FUNCTION void simd_shuffle_fill(uint8_t *shuffle, int mask, int group, int before)
 {
-    __m256i bytes = _mm256_loadu_si256((const __m256i *)source);
-    _mm256_storeu_si256((__m256i *)target, bytes);
-    if (!escapes) return (uint32_t)_mm256_movemask_epi8(bytes);
-    __m256i hit = _mm256_cmpgt_epi8(_mm256_set1_epi8(0x20), bytes);
-    hit = _mm256_or_si256(hit, _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8('"')));
-    hit = _mm256_or_si256(hit, _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8('\\')));
-    return (uint32_t)_mm256_movemask_epi8(hit);
+    int bit, i, at = 0;
+    memset(shuffle, 0, 16);
+    for (bit = 0; bit < group; bit++) {
+        if (mask >> bit & 1) for (i = 0; i < before; i++) shuffle[at++] = 0x80;
+        shuffle[at++] = (uint8_t)bit;
+    }
+}
+
+SIMD_FUNCTION simd_shuffles *simd_shuffles_filled(void)
+{
+    static simd_shuffles shuffles;
+    int mask;
+    for (mask = 0; mask < 256; mask++) simd_shuffle_fill(shuffles.once[mask], mask, 8, 1);
+    for (mask = 0; mask < 16; mask++) simd_shuffle_fill(shuffles.twice[mask], mask, 4, 3);
+    return &shuffles;
+}
+
+static const simd_shuffles *simd_shuffled __attribute__((unused));
+
+/* One group: `bytes` with a backslash, or three, before each that `shuffle` says. */
+__attribute__((target("avx2"), always_inline, unused)) static inline
+void simd_group(uint8_t *target, __m128i bytes, const uint8_t *shuffle)
+{
+    __m128i places = _mm_load_si128((const __m128i *)shuffle);
+    bytes = _mm_shuffle_epi8(bytes, places);
+    _mm_storeu_si128((__m128i *)target, _mm_blendv_epi8(bytes, _mm_set1_epi8('\\'), places));
+}
+
+/* `count` bytes (at most 32, none a control or not ASCII), those in `escapes` escaped. */
+__attribute__((target("avx2"), always_inline, unused)) static inline
+void simd_expand(const uint8_t *source, uint8_t *target, int64_t count, uint32_t escapes, int before)
+{
+    int64_t done;
+    if (before == 1) {
+        for (done = 0; done < count; done += 8, escapes >>= 8) {
+            simd_group(target, _mm_loadl_epi64((const __m128i *)(source + done)),
+                       simd_shuffled->once[escapes & 0xFF]);
+            target += 8 + __builtin_popcount(escapes & 0xFF);
+        }
+        return;
+    }
+    for (done = 0; done < count; done += 4, escapes >>= 4) {
+        int32_t four;
+        memcpy(&four, source + done, 4);
+        simd_group(target, _mm_cvtsi32_si128(four), simd_shuffled->twice[escapes & 0xF]);
+        target += 4 + 3 * __builtin_popcount(escapes & 0xF);
+    }
 }
 
 __attribute__((target("avx2"), unused)) static void simd_copy_avx2(
     simd_escape_state *state, const uint8_t *end, const simd_escape_entry *table)
 {
-    SIMD_COPY_LOOP(simd_block_avx2, 32, 0, __builtin_ctzll);
+    const uint8_t *source = state->source;
+    uint8_t *target = state->target;
+    int64_t decoded = state->decoded;
+    while (source < end) {
+        __m256i bytes = _mm256_loadu_si256((const __m256i *)source);
+        int64_t count = end - source;
+        uint32_t odd, escapes = 0;
+        _mm256_storeu_si256((__m256i *)target, bytes);
+        if (table != NULL) {
+            /* Signed: what is below 0x20 is a control or not ASCII. */
+            __m256i hit = _mm256_or_si256(_mm256_cmpeq_epi8(bytes, _mm256_set1_epi8('"')),
+                                          _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8('\\')));
+            escapes = (uint32_t)_mm256_movemask_epi8(hit);
+            bytes = _mm256_cmpgt_epi8(_mm256_set1_epi8(0x20), bytes);
+        }
+        odd = (uint32_t)_mm256_movemask_epi8(bytes);
+        if (odd && __builtin_ctz(odd) < count) count = __builtin_ctz(odd);
+        else odd = 0;
+        if (count < 32) escapes &= (1u << count) - 1;
+        else count = 32;
+        if (escapes) {
+            int before = table['"'].length - 1, found = __builtin_popcount(escapes);
+            simd_expand(source, target, count, escapes, before);
+            target += before * found, decoded += (table['"'].decoded - 1) * found;
+        }
+        source += count, target += count, decoded += count;
+        if (odd) simd_odd(&source, end, &target, &decoded, table);
+    }
+    state->source = source, state->target = target, state->decoded = decoded;
 }
 #endif
 
@@ -194,7 +278,10 @@ SIMD_FUNCTION simd_copy_function simd_copy_choose(int level)
 {
 #if defined(__x86_64__) && !defined(TAILRACE_SIMD_PLAIN)
     __builtin_cpu_init();
-    if (level && __builtin_cpu_supports("avx2")) return simd_copy_avx2;
+    if (level && __builtin_cpu_supports("avx2")) {
+        simd_shuffled = simd_shuffles_filled();
+        return simd_copy_avx2;
+    }
 #endif
     (void)level;
     return simd_copy_baseline;

@@ -87,8 +87,10 @@ def recorded(command: Sequence[str], data: str, *, delay_s: float = 0.0) -> list
     """
     Return *command* under perf, which writes to *data* from *delay_s* after the start on.
     """
-    rate = ["-e", "cpu-clock", "-F", str(SAMPLES_PER_S), "-D", str(int(delay_s * 1000))]
-    return ["perf", "record", "-q", *rate, "-o", data, "--", *command]
+    rate = ["-e", "cpu-clock", "-F", str(SAMPLES_PER_S)]
+    # Some versions of perf do not take a delay of nothing.
+    delay = ["-D", str(int(delay_s * 1000))] if delay_s else []
+    return ["perf", "record", "-q", *rate, *delay, "-o", data, "--", *command]
 
 
 def samples_of(data: str) -> Counter[Symbol]:
