@@ -20,6 +20,11 @@ class Order:
     """
 
     def __len__(self) -> int: ...
+    @property
+    def in_sequence(self) -> bool:
+        """
+        Whether that is the order in which they are: all rows of the first, then all of the second….
+        """
 
 def order_rows(parts: Sequence[Columns]) -> Order: ...
 

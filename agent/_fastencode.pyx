@@ -111,6 +111,10 @@ cdef class Order:
     def __len__(self):
         return self.count
 
+    @property
+    def in_sequence(self):
+        return self.refs == NULL
+
 
 cdef bint parts_sorted(const Part* parts, Py_ssize_t parts_len) noexcept nogil:
     cdef int64_t last = INT64_MIN

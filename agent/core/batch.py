@@ -142,8 +142,8 @@ class Segment:
     """
     A byte range [start, stop) of one generation and its rows: the unit of accounting.
 
-    Immutable but for its accounting: `columns` is dropped by the sink that has encoded all rows, and
-    `rows_open` counts the rows without an outcome.
+    Immutable but for its accounting: `columns` is dropped by the sink that has encoded all rows (`encoded` counts
+    them until then), and `rows_open` counts the rows without an outcome.
     """
 
     log: str  # key of the Log: the path of its live file
@@ -163,6 +163,8 @@ class Segment:
     loss: Loss | None = None
     rows: int = 0
     rows_open: int = 0
+    #: Of the rows in `columns`, how many a sink has encoded already.
+    encoded: int = 0
     #: Counted when a checkpoint has passed the segment, so that nothing is counted twice.
     tallies: tuple[Tally, ...] = ()
     #: What a parse found that the sink takes as columns.
@@ -184,6 +186,13 @@ class Segment:
         Its parts; itself, where all rows go to one name.
         """
         return self.parts or (self,)
+
+    @property
+    def rows_left(self) -> int:
+        """
+        Rows in memory that are not encoded yet.
+        """
+        return self.columns.rows - self.encoded if self.columns is not None else 0
 
     @property
     def message_bytes(self) -> int:

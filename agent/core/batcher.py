@@ -4,8 +4,9 @@ Segments wait here until a payload is worth sending.
 One pile per destination.  A pile is due when it is full (bytes or events), old (linger), or when its
 owner says that memory is short or that everything must go: then the oldest pile goes first.
 
-Bytes and events are the caller's estimates: the encoder keeps the exact limits, this decides when
-encoding is worth it.  Memory is bounded by the budget that the segments are charged to, not here.
+Bytes and events are the caller's estimates: the encoder keeps the exact limits, this decides when encoding is
+worth it, and what then does not fill a payload comes back.  Memory is bounded by the budget that the segments
+are charged to, not here.
 
 No I/O and no clock: *now* is in monotonic seconds.
 """
@@ -17,7 +18,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Sequence
 
     from agent.core.batch import Segment
 
@@ -33,6 +34,13 @@ class Waiting(NamedTuple):
     bytes: int
     events: int
     since: float
+
+    def rest(self) -> Waiting:
+        """
+        Return what is left of it, once some of its rows are in payloads.
+        """
+        left = self.segment.rows_left
+        return self._replace(bytes=self.bytes * left // max(1, self.events), events=left)
 
 
 class Pile:
@@ -125,23 +133,16 @@ class Batcher(Generic[Key]):
             heapq.heappush(self._by_age, entry)
         return keys
 
-    def take(self, key: Key) -> list[Segment]:
+    def take(self, key: Key) -> list[Waiting]:
         """
-        Remove and return the oldest segments of *key*, up to the limits and at least one.
+        Remove and return the oldest segments of *key*: so many that they fill a payload, if there are.
         """
         pile = self._piles[key]
-        segments: list[Segment] = []
+        taken: list[Waiting] = []
         taken_bytes = taken_events = 0
-        while pile.waiting:
-            head = pile.waiting[0]
-            beyond = (
-                taken_bytes + head.bytes > self._bytes_max
-                or taken_events + head.events > self._events_max
-            )
-            if segments and beyond:
-                break
-            pile.waiting.popleft()
-            segments.append(head.segment)
+        while pile.waiting and taken_bytes < self._bytes_max and taken_events < self._events_max:
+            head = pile.waiting.popleft()
+            taken.append(head)
             taken_bytes += head.bytes
             taken_events += head.events
         pile.bytes -= taken_bytes
@@ -152,7 +153,20 @@ class Batcher(Generic[Key]):
         else:
             self._push(pile.waiting[0].since, key)
             self._note_full(key, pile)
-        return segments
+        return taken
+
+    def put_back(self, key: Key, rest: Sequence[Waiting]) -> None:
+        """
+        Let *rest*, the last of what `take` returned, wait again, in front of what has come since.
+        """
+        if not rest:
+            return
+        pile = self._piles.setdefault(key, Pile())
+        pile.waiting.extendleft(reversed(rest))
+        pile.bytes += sum(waiting.bytes for waiting in rest)
+        pile.events += sum(waiting.events for waiting in rest)
+        self._push(rest[0].since, key)
+        self._note_full(key, pile)
 
     def oldest(self) -> float | None:
         """

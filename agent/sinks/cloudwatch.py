@@ -35,7 +35,7 @@ from agent.sinks.cloudwatch_destinations import (
 )
 from agent.sinks.cloudwatch_names import Names
 from agent.sinks.cloudwatch_outcomes import CloudWatchSayings, Outcomes
-from agent.sinks.cloudwatch_payloads import Encoder
+from agent.sinks.cloudwatch_payloads import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Encoder
 from agent.sinks.cloudwatch_requests import PUT, Action, Answer, headers_for, understand
 from agent.sinks.cloudwatch_settings import CloudWatchSettings
 from agent.sinks.protocol import Sink
@@ -55,8 +55,6 @@ __all__ = ["CloudWatchSettings", "CloudWatchSink"]
 
 TICK_S = 0.1
 REQUESTS_START = 4
-BATCH_BYTES_MAX = 1_048_576
-BATCH_EVENTS_MAX = 10_000
 #: What CloudWatch adds per event, and about what Fluent Bit's record adds around a line.
 EVENT_OVERHEAD_BYTES = 26
 RECORD_OVERHEAD_BYTES = 110
@@ -270,19 +268,24 @@ class CloudWatchSink(Sink):
 
     async def _fill(self, destination: Destination) -> None:
         """
-        Encode what waits; where nothing does, try once more what was set aside.
+        Encode what waits, but for what would not fill a request; where nothing does, try once more what was set aside.
         """
         if destination.key not in self._batcher:
             destination.payloads, destination.held = destination.held, []
             return
-        segments = destination.segments = self._batcher.take(destination.key)
+        waiting = self._batcher.take(destination.key)
+        segments = destination.segments = [item.segment for item in waiting]
         resources = [self._names.json(segment.resource) for segment in segments]
         now_ms = self._clock.now_ns() // 1_000_000
-        for payload in self._encoder.encode(destination.head, segments, resources, now_ms=now_ms):
+        for payload in self._encoder.encode(
+            destination.head, segments, resources, now_ms=now_ms, rest_waits=not self._draining
+        ):
             destination.payloads.append(payload)
             # A body takes milliseconds: let others have the loop.
             await self._clock.sleep(0)
-        for segment in segments:
+        rest = [item.rest() for item in waiting if item.segment.rows_left]
+        self._batcher.put_back(destination.key, rest)
+        for segment in segments[: len(segments) - len(rest)]:
             segment.columns = None
             segment.charge.release()
         destination.segments = []

@@ -22,7 +22,7 @@ from agent.core import counters as metric
 from agent.core.batch import LossReason
 from agent.core.sayings import Sayings
 from agent.core.templates import UNKNOWN
-from agent.sinks.cloudwatch_payloads import Payload, halves_of, losses_of
+from agent.sinks.cloudwatch_refusals import halves_of, losses_of
 from agent.sinks.cloudwatch_requests import Action, Answer
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from agent.core.counters import Counters
     from agent.core.host import Clock
     from agent.sinks.cloudwatch_destinations import Destination
+    from agent.sinks.cloudwatch_payloads import Payload
     from agent.sinks.protocol import Resolve
 
 #: So many rows refused one by one, and none taken: it may be the destination that refuses.

@@ -5,8 +5,7 @@ A payload keeps its compressed body and, per event, the part (an index into the 
 encoded together) and the file offset of its row: 12 bytes an event.  The segments' columns, ten times as much,
 are dropped as soon as all their rows are encoded.
 
-Whatever walks over single events here (`losses_of`, `halves_of`) runs only for events that the service
-refused, never for those that it takes.
+Nothing here walks over single events: cloudwatch_refusals.py does, for those that the service refused.
 """
 
 from __future__ import annotations
@@ -15,11 +14,9 @@ import bisect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-import orjson
 from isal import igzip, isal_zlib
 
 from agent._fastencode import Body, order_rows
-from agent.core.batch import Loss, LossReason
 from agent.core.budget import Charge
 from agent.core.errors import PoisonError
 
@@ -39,6 +36,10 @@ MS_PER_DAY = 86_400_000
 #: What PutLogEvents takes, in ms before and after now (facts: hard limits).
 PAST_MAX_MS = 14 * MS_PER_DAY
 FUTURE_MAX_MS = 2 * 3_600_000
+#: What one PutLogEvents takes (facts: hard limits), and what of it is worth a request before its time.
+BATCH_BYTES_MAX = 1_048_576
+BATCH_EVENTS_MAX = 10_000
+WORTH_SENDING = 0.95
 PART_BYTES = 4
 OFFSET_BYTES = 8
 #: flags of a row that began in an earlier generation (agent._fastparse.FLAG_EARLIER).
@@ -110,18 +111,30 @@ class Encoder:
         self.gzip = True
 
     def encode(
-        self, head: bytes, segments: Sequence[Segment], resources: Sequence[bytes], *, now_ms: int
+        self,
+        head: bytes,
+        segments: Sequence[Segment],
+        resources: Sequence[bytes],
+        *,
+        now_ms: int,
+        rest_waits: bool = False,
     ) -> Iterator[Payload]:
         """
-        Yield the payloads for all rows of *segments*, in sending order.
+        Yield the payloads for the rows of *segments* that are not encoded yet, in sending order.
 
+        With *rest_waits*, rows behind a first payload that would not fill another one are left as they are.
         Raises PoisonError that names the segment which no payload can be made of.
         """
         columns = [segment.columns for segment in segments]
         held = [part for part in columns if part is not None]
         assert len(held) == len(segments), "a segment without columns has been encoded before"
         try:
-            yield from self._encode(head, segments, held, resources, now_ms)
+            for payload in self._encode(
+                head, segments, held, resources, now_ms, rest_waits=rest_waits
+            ):
+                for part, rows in zip(payload.parts, payload.part_rows, strict=True):
+                    part.segment.encoded += rows
+                yield payload
         except Exception as error:
             culprit = self._culprit(head, segments, held, resources, now_ms)
             raise PoisonError(
@@ -139,14 +152,28 @@ class Encoder:
         columns: list[Columns],
         resources: Sequence[bytes],
         now_ms: int,
+        *,
+        rest_waits: bool = False,
     ) -> Iterator[Payload]:
+        order = order_rows(columns)
+        # Only of the first segment some rows can be encoded already, and then they were in sequence.
+        start, start_byte, stop = segments[0].encoded, 0, len(order)
+        if start and not order.in_sequence:
+            yield from self._encode(head, segments[:1], columns[:1], resources[:1], now_ms)
+            yield from self._encode(
+                head, segments[1:], columns[1:], resources[1:], now_ms, rest_waits=rest_waits
+            )
+            return
+        rest_waits = rest_waits and order.in_sequence
         parts = [
             Part(segment, _earlier_of(segment, held))
             for segment, held in zip(segments, columns, strict=True)
         ]
-        order = order_rows(columns)
-        start, start_byte, stop = 0, 0, len(order)
+        encoded: Encoded | None = None
         while start < stop:
+            little = encoded is not None and _is_little(stop - start, encoded)
+            if rest_waits and little and not start_byte:
+                return
             encoded = self._body.encode(
                 head,
                 columns,
@@ -156,6 +183,8 @@ class Encoder:
                 start_byte=start_byte,
                 format=self._format,
                 metrics_bare=self._metrics_bare,
+                events_max=BATCH_EVENTS_MAX,
+                batch_bytes_max=BATCH_BYTES_MAX,
                 valid_from_ms=now_ms - PAST_MAX_MS,
                 valid_until_ms=now_ms + FUTURE_MAX_MS,
             )
@@ -200,137 +229,12 @@ class Encoder:
         return segments[0]
 
 
-def losses_of(
-    payload: Payload, start: int, stop: int, reason: LossReason, detail: str = ""
-) -> list[tuple[int, list[Loss]]]:
+def _is_little(rows: int, like: Encoded) -> bool:
     """
-    Return (index of the part, losses) for the events [start, stop) of *payload*.
-
-    Rows that follow one another in the file share a loss.
+    Return whether *rows* more, as long as those of *like*, would leave a request unfilled.
     """
-    event_parts = memoryview(payload.event_parts).cast("i")
-    event_offsets = memoryview(payload.event_offsets).cast("q")
-    lost: dict[int, set[int]] = {}
-    for index in range(start, stop):
-        lost.setdefault(event_parts[index], set()).add(event_offsets[index])
-    results = []
-    for part_index, offsets in lost.items():
-        segment = payload.parts[part_index].segment
-        if segment.whole is None:
-            present = {
-                offset
-                for owner, offset in zip(event_parts, event_offsets, strict=True)
-                if owner == part_index
-            }
-            last = payload.part_stops[part_index]
-        else:
-            # Between its rows are those of other parts.
-            present = set(memoryview(segment.offsets).cast("q"))
-            last = segment.stop
-        losses = _runs(payload.parts[part_index], offsets, present, last, reason, detail)
-        results.append((part_index, losses))
-    return results
-
-
-def halves_of(payload: Payload, share: Share) -> list[Payload]:
-    """
-    Return two payloads with the rows of *payload*, or none where it holds a single row.
-
-    Releases the memory of *payload* where it was divided.
-    """
-    parts, offsets = (
-        memoryview(payload.event_parts).cast("i"),
-        memoryview(payload.event_offsets).cast("q"),
-    )
-    firsts = [
-        index
-        for index in range(payload.events)
-        if index == 0 or parts[index] != parts[index - 1] or offsets[index] != offsets[index - 1]
-    ]
-    if len(firsts) < 2:
-        return []
-    middle = firsts[len(firsts) // 2]
-    request = orjson.loads(payload.plain())
-    events = request["logEvents"]
-    assert len(events) == payload.events
-    rows_left = list(payload.part_rows)
-    halves = []
-    for start, stop in ((0, middle), (middle, payload.events)):
-        rows = [0] * len(payload.parts)
-        for first in firsts:
-            if start <= first < stop and rows_left[parts[first]]:
-                rows[parts[first]] += 1
-                rows_left[parts[first]] -= 1
-        if stop == payload.events:
-            # Rows without an event of their own (empty ones) go with the rest.
-            rows = [known + left for known, left in zip(rows, rows_left, strict=True)]
-        body = orjson.dumps({**request, "logEvents": events[start:stop]})
-        half = Payload(
-            body=igzip.compress(body, GZIP_LEVEL),
-            gzipped=payload.gzipped,
-            events=stop - start,
-            event_bytes=payload.event_bytes * (stop - start) // payload.events,
-            parts=payload.parts,
-            part_rows=rows,
-            part_stops=_stops_within(payload, start, stop),
-            event_parts=payload.event_parts[start * PART_BYTES : stop * PART_BYTES],
-            event_offsets=payload.event_offsets[start * OFFSET_BYTES : stop * OFFSET_BYTES],
-            charge=Charge(share, 0),
-        )
-        half.charge.resize(half.size)
-        halves.append(half)
-    payload.charge.release()
-    return halves
-
-
-def _stops_within(payload: Payload, start: int, stop: int) -> list[int]:
-    """
-    Return, per part, where the row behind the last one of the events [start, stop) begins.
-    """
-    places = list(
-        zip(
-            memoryview(payload.event_parts).cast("i"),
-            memoryview(payload.event_offsets).cast("q"),
-            strict=True,
-        )
-    )
-    last: dict[int, int] = {}
-    for part, offset in places[start:stop]:
-        last[part] = max(offset, last.get(part, offset))
-    stops = list(payload.part_stops)
-    for part, offset in places:
-        if part in last and last[part] < offset < stops[part]:
-            stops[part] = offset
-    return stops
-
-
-def _runs(
-    part: Part, lost: set[int], present: set[int], stop: int, reason: LossReason, detail: str
-) -> list[Loss]:
-    segment = part.segment
-    earlier = dict(part.earlier)
-    losses: list[Loss] = []
-    here = sorted(present - earlier.keys())
-    head = here[0] if here else stop
-    for offset in sorted(lost & earlier.keys()):
-        # The row began in the generation before; its end lies in this segment, before what begins here.
-        generation = earlier[offset]
-        file_id = segment.earlier_file_ids.get(generation, "")
-        losses.append(Loss(segment.log, file_id, generation, offset, offset + 1, reason, 1, detail))
-        if segment.start < head:
-            place = (segment.log, segment.file_id, segment.generation, segment.start, head)
-            losses.append(Loss(*place, reason, 0, detail))
-    run_start = run_rows = 0
-    # The end of the last row is known from the columns; rows out of order must not turn it round.
-    for offset in [*here, max(stop, here[-1] + 1) if here else stop]:
-        if offset in lost and offset not in earlier and (not here or offset <= here[-1]):
-            run_start = run_start if run_rows else offset
-            run_rows += 1
-        elif run_rows:
-            place = (segment.log, segment.file_id, segment.generation, run_start, offset)
-            losses.append(Loss(*place, reason, run_rows, detail))
-            run_rows = 0
-    return losses
+    row_bytes = like.event_bytes / max(1, like.events)
+    return rows < BATCH_EVENTS_MAX and rows * row_bytes < BATCH_BYTES_MAX * WORTH_SENDING
 
 
 def _stops_of(encoded: Encoded, parts: list[Part], columns: list[Columns]) -> list[int]:
