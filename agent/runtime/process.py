@@ -58,6 +58,7 @@ async def run_agent(config: Config, own_log: OwnLog) -> int:
     """
     crash.install()
     memory.settle()
+    memory.use_one_heap(large_apart_bytes=memory.LARGE_BYTES)
     raise_open_files_max()
     host = SystemHost(own_log)
     clock = host.clock

@@ -134,6 +134,7 @@ async def run_replay(
     """
     crash.install()
     memory.settle()
+    memory.use_one_heap(large_apart_bytes=memory.LARGE_BYTES)
     raise_open_files_max()
     with state_directory(state_dir) as directory:
         config = settings_of(config, paths, directory)

@@ -8,6 +8,8 @@ import asyncio
 import gc
 import platform
 import resource
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -58,6 +60,59 @@ class _Clock:
     async def sleep(self, seconds: float) -> None:
         self.asked.append(seconds)
         await self.turns.acquire()
+
+
+HEAPS = """
+import ctypes, threading
+from agent.runtime import memory
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+memory.use_one_heap(large_apart_bytes={large})
+
+class Numbers(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd rest".split()]
+    _fields_ += [(f"more{{index}}", ctypes.c_size_t) for index in range(4)]
+
+libc.mallinfo2.restype = Numbers
+apart = []
+for _ in range(2):
+    before = libc.mallinfo2().hblks
+    chunk = ctypes.c_void_p(libc.malloc(2 << 20))
+    apart.append(libc.mallinfo2().hblks - before)
+    libc.free(chunk)
+ready = threading.Barrier(5)
+def work():
+    kept = libc.malloc(1000)
+    ready.wait()
+    ready.wait()
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads:
+    thread.start()
+ready.wait()
+print(apart, flush=True)
+libc.malloc_info(0, ctypes.c_void_p.in_dll(libc, "stdout"))
+libc.fflush(None)
+ready.wait()
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's heap")
+@pytest.mark.parametrize("large", [0, memory.LARGE_BYTES])
+def test_threads_share_a_heap_and_large_chunks_lie_apart_again_and_again(large: int) -> None:
+    """
+    Left alone, glibc puts the second large chunk into the heap, because it has freed one.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", HEAPS.format(large=large)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    apart, info = done.stdout.split("\n", 1)
+    assert apart == ("[1, 1]" if large else "[1, 0]")
+    assert info.count("<heap nr=") == 1
 
 
 def resident_bytes() -> int:

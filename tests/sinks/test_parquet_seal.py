@@ -4,12 +4,6 @@
 
 from __future__ import annotations
 
-import argparse
-import fcntl
-import os
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,99 +15,15 @@ from agent._fastparse import (
     FLAG_INVALID,
     FLAG_TRUNCATED,
     FLAG_UNTERMINATED,
-    Columns,
 )
-from agent.cli import seal
-from agent.core.batch import Resource, Segment
-from agent.core.budget import Budget
-from agent.core.cursor import cursor_at
-from agent.runtime.state_disk import OsStateDisk
-from agent.sinks.parquet_manifest import MANIFEST_NAME, SealManifest, SealSpec
-from agent.sinks.parquet_staging import StagingFile
-from agent.sinks.staging import encode_frame
-from tests.fakes.metadata import metadata
+from agent.cli import seal_window
 from tests.sinks.parquet_kit import START_NS, read_parquet
+from tests.sinks.seal_kit import segment, spec_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SHARE = Budget(1 << 20, ("r",)).shares["r"]
 HOUR_NS = 3600 * 10**9
-
-
-def segment(
-    *,
-    pod: str,
-    file: int,
-    start: int,
-    times: list[int],
-    flags: list[int] | None = None,
-    cluster: str = "prod",
-    earlier: tuple[int, int, int] | None = None,
-    earlier_file_ids: dict[int, str] | None = None,
-    region: str = "",
-    **known: Any,
-) -> Segment:
-    """
-    Return a segment whose rows say where they come from; *known* is said by the API server.
-    """
-    data, rows = b"", []
-    for index, time_ns in enumerate(times):
-        message = f"{pod} {file} {start + index}".encode()
-        flag = flags[index] if flags else 1
-        rows.append((time_ns, start + index, 0, 0, len(data), len(message), flag))
-        data += message
-    columns = Columns.build(data, rows) if earlier is None else Columns.build(data, rows, earlier)
-    return Segment(
-        log=f"/l/{pod}/{file}.log",
-        generation=0,
-        file_id=f"{file:032x}",
-        start=start,
-        stop=start + len(times),
-        resource=Resource(
-            path=f"/l/{pod}/{file}.log",
-            cluster=cluster,
-            node="n",
-            namespace="shop",
-            pod=pod,
-            container="c",
-            region=region,
-            metadata=metadata(labels=(("app", pod),), **known) if pod else None,
-        ),
-        columns=columns,
-        cursor_after=cursor_at(0, 0),
-        read_ns=0,
-        charge=SHARE.take(0),  # type: ignore[arg-type]
-        earlier_file_ids=earlier_file_ids or {},
-        rows=len(times),
-    )
-
-
-def spec_of(tmp_path: Path, *frames: list[Segment], **changes: Any) -> SealSpec:
-    """
-    Stage *frames* and return the order to seal them.
-    """
-    path = tmp_path / "0.staging"
-    file = StagingFile(str(path), disk=OsStateDisk(), window=0, length=0, created_ns=1)
-    for frame in frames:
-        file.append(encode_frame(frame).encoded)
-    file.sync()
-    file.close()
-    directory = tmp_path / "sealed"
-    directory.mkdir(exist_ok=True)
-    spec = SealSpec(
-        route="archive",
-        node="n",
-        window=0,
-        staging_path=str(path),
-        staging_length=file.length,
-        directory=str(directory),
-        compression_level=3,
-        row_group_rows_max=1000,
-        row_group_bytes_max=1 << 20,
-        pending_bytes_max=2 << 20,
-    )
-    return msgspec.structs.replace(spec, **changes)
 
 
 def messages(directory: Path) -> list[str]:
@@ -126,11 +36,11 @@ def test_the_same_window_gives_the_same_keys_and_rows(tmp_path: Path) -> None:
     """
     frames = [[segment(pod=f"p{n}", file=n, start=0, times=[START_NS] * 5)] for n in range(3)]
     spec = spec_of(tmp_path, *frames)
-    first = seal.seal(spec)
+    first = seal_window.seal(spec)
     rows = read_parquet(tmp_path / "sealed").to_pylist()
     (tmp_path / "sealed" / "cluster=old").mkdir()
     (tmp_path / "sealed" / "cluster=old" / "x.parquet").write_bytes(b"half")
-    again = seal.seal(spec)
+    again = seal_window.seal(spec)
     assert again == first
     assert read_parquet(tmp_path / "sealed").to_pylist() == rows
     assert not (tmp_path / "sealed" / "cluster=old").exists()
@@ -142,17 +52,17 @@ def test_another_window_has_other_keys(tmp_path: Path, change: dict[str, Any]) -
     Window, node and route are part of the key.
     """
     spec = spec_of(tmp_path, [segment(pod="p", file=1, start=0, times=[START_NS])])
-    first = seal.seal(spec).objects[0].key
-    assert seal.seal(msgspec.structs.replace(spec, **change)).objects[0].key != first
+    first = seal_window.seal(spec).objects[0].key
+    assert seal_window.seal(msgspec.structs.replace(spec, **change)).objects[0].key != first
 
 
 def test_other_byte_ranges_have_other_keys(tmp_path: Path) -> None:
     """
     The same window number after a lost state directory does not hide other rows.
     """
-    one = seal.seal(spec_of(tmp_path, [segment(pod="p", file=1, start=0, times=[START_NS])]))
+    one = seal_window.seal(spec_of(tmp_path, [segment(pod="p", file=1, start=0, times=[START_NS])]))
     (tmp_path / "0.staging").unlink()
-    two = seal.seal(spec_of(tmp_path, [segment(pod="p", file=1, start=1, times=[START_NS])]))
+    two = seal_window.seal(spec_of(tmp_path, [segment(pod="p", file=1, start=1, times=[START_NS])]))
     assert one.objects[0].key != two.objects[0].key
 
 
@@ -168,7 +78,7 @@ def test_segments_are_ordered_and_rows_are_not(tmp_path: Path) -> None:
         ],
         [segment(pod="a", file=1, start=0, times=[START_NS])],
     )
-    manifest = seal.seal(spec)
+    manifest = seal_window.seal(spec)
     found = pq.read_table(tmp_path / "sealed" / manifest.objects[0].key, partitioning=None)
     assert found.column("message").to_pylist() == ["a 1 2", "a 1 3", "a 1 0", "b 2 0", "b 2 1"]
     assert found.column("time_ns").to_pylist()[:2] == [START_NS + 1, START_NS]
@@ -180,7 +90,7 @@ def test_rows_go_to_the_hour_of_their_event(tmp_path: Path) -> None:
     """
     times = [0, -1, 4_102_444_800 * 10**9, 3_599_999_999_999, 3_600_000_000_000, 0]
     spec = spec_of(tmp_path, [segment(pod="p", file=1, start=0, times=times)])
-    manifest = seal.seal(spec)
+    manifest = seal_window.seal(spec)
     rows = {item.key.rpartition("/")[0]: item.rows for item in manifest.objects}
     assert rows == {
         "cluster=prod/dt=1969-12-31/hour=23": 1,
@@ -206,7 +116,7 @@ def test_clusters_are_legal_partitions(tmp_path: Path) -> None:
             segment(pod="c", file=3, start=0, times=[START_NS], cluster=""),
         ],
     )
-    clusters = [item.key.split("/")[0] for item in seal.seal(spec).objects]
+    clusters = [item.key.split("/")[0] for item in seal_window.seal(spec).objects]
     assert clusters == ["cluster=eu-1", "cluster=unknown"]
     assert len(messages(tmp_path / "sealed")) == 3
 
@@ -231,7 +141,7 @@ def test_flags_become_columns(tmp_path: Path) -> None:
             ),
         ],
     )
-    seal.seal(spec)
+    seal_window.seal(spec)
     found = read_parquet(tmp_path / "sealed").to_pylist()[1:]
     assert [row["stream"] for row in found] == [
         "other", "stdout", "stderr", "stdout", "other", "stdout"
@@ -260,7 +170,7 @@ def test_metadata_has_its_columns(tmp_path: Path) -> None:
         ],
         [segment(pod="", file=2, start=0, times=[4])],
     )
-    seal.seal(spec)
+    seal_window.seal(spec)
     rows = read_parquet(tmp_path / "sealed").sort_by("time_ns").to_pylist()
     names = ("image", "pod_ip", "container_id", "owner_kind", "owner_name", "region", "zone")
     full = ("acme/web:1", "10.0.0.9", "b" * 64, "Deployment", "web", "eu-central-1", None)
@@ -283,13 +193,13 @@ def test_row_groups_are_bounded(tmp_path: Path) -> None:
         for n in range(10)
     ]
     spec = spec_of(tmp_path, *frames, row_group_rows_max=100)
-    path = tmp_path / "sealed" / seal.seal(spec).objects[0].key
+    path = tmp_path / "sealed" / seal_window.seal(spec).objects[0].key
     metadata = pq.ParquetFile(path).metadata
     sizes = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
     assert max(sizes) <= 100
     assert sum(sizes) == 710
     spec = msgspec.structs.replace(spec, row_group_rows_max=1000, row_group_bytes_max=4000)
-    path = tmp_path / "sealed" / seal.seal(spec).objects[0].key
+    path = tmp_path / "sealed" / seal_window.seal(spec).objects[0].key
     assert pq.ParquetFile(path).metadata.num_row_groups > 3
 
 
@@ -297,11 +207,11 @@ def test_more_partitions_than_open_files(tmp_path: Path, monkeypatch: pytest.Mon
     """
     A window of many hours is read several times, with few files open and little in memory.
     """
-    monkeypatch.setattr(seal, "PARTITIONS_OPEN_MAX", 3)
+    monkeypatch.setattr(seal_window, "PARTITIONS_OPEN_MAX", 3)
     times = [hour * HOUR_NS for hour in range(10)]
     frames = [[segment(pod="p", file=1, start=10 * n, times=times)] for n in range(4)]
     spec = spec_of(tmp_path, *frames, pending_bytes_max=100)
-    manifest = seal.seal(spec)
+    manifest = seal_window.seal(spec)
     assert [item.rows for item in manifest.objects] == [4] * 10
     assert len(set(messages(tmp_path / "sealed"))) == 40
 
@@ -311,7 +221,7 @@ def test_the_files_are_what_athena_reads(tmp_path: Path) -> None:
     Milliseconds, zstd, dictionaries, delta encoding, statistics, no partition column, no Arrow schema.
     """
     spec = spec_of(tmp_path, [segment(pod="p", file=1, start=0, times=[START_NS] * 50)])
-    path = tmp_path / "sealed" / seal.seal(spec).objects[0].key
+    path = tmp_path / "sealed" / seal_window.seal(spec).objects[0].key
     file = pq.ParquetFile(path)
     columns = {}
     group = file.metadata.row_group(0)
@@ -329,66 +239,3 @@ def test_the_files_are_what_athena_reads(tmp_path: Path) -> None:
     assert columns["pod"].statistics.min == "p"
     assert "milliseconds" in str(file.schema.column(0).logical_type)
     assert file.schema_arrow.metadata is None
-
-
-def test_the_child_is_a_process_of_its_own(tmp_path: Path) -> None:
-    """
-    Run as the agent runs it, it leaves files, then a manifest, and says nothing.
-    """
-    spec = spec_of(tmp_path, [segment(pod="p", file=1, start=0, times=[START_NS] * 5)])
-    spec_path = tmp_path / "spec.json"
-    spec_path.write_bytes(msgspec.json.encode(spec))
-    command = [sys.executable, "-m", "agent", "seal", str(spec_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    encoded = (tmp_path / "sealed" / MANIFEST_NAME).read_bytes()
-    manifest = msgspec.json.decode(encoded, type=SealManifest)
-    assert manifest.rows == 5
-    (item,) = manifest.objects
-    assert os.path.getsize(tmp_path / "sealed" / item.key) == item.bytes
-
-
-def test_what_cannot_be_done_is_an_exit_code_and_a_sentence(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """
-    No directory: exit 1; a staging format of another version: exit 70.
-    """
-    spec = spec_of(tmp_path, [segment(pod="p", file=1, start=0, times=[START_NS])])
-    spec_path = tmp_path / "spec.json"
-    broken = msgspec.structs.replace(spec, directory=str(tmp_path / "nowhere"))
-    spec_path.write_bytes(msgspec.json.encode(broken))
-    assert seal.main(argparse.Namespace(spec=str(spec_path))) == 1
-    assert "cannot be sealed" in capsys.readouterr().err
-    staged = bytearray((tmp_path / "0.staging").read_bytes())
-    staged[7] = 9
-    (tmp_path / "0.staging").write_bytes(staged)
-    spec_path.write_bytes(msgspec.json.encode(spec))
-    assert seal.main(argparse.Namespace(spec=str(spec_path))) == 70
-    assert "version 9" in capsys.readouterr().err
-
-
-def test_the_agent_never_imports_pyarrow() -> None:
-    """
-    The sink, its settings and the table's columns come without it.
-    """
-    code = (
-        "import sys, agent.sinks.parquet, agent.sinks.parquet_settings, agent.cli.ddl;"
-        "sys.exit('pyarrow' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_two_children_never_work_in_one_directory(tmp_path: Path) -> None:
-    """
-    The child of an agent that was killed may still run: the next one waits for it.
-    """
-    spec = spec_of(tmp_path, [segment(pod="p", file=1, start=0, times=[START_NS])])
-    orphan = os.open(spec.directory, os.O_RDONLY)
-    fcntl.flock(orphan, fcntl.LOCK_EX)
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(seal.seal, spec)
-        with pytest.raises(TimeoutError):
-            waiting.result(timeout=0.2)
-        os.close(orphan)
-        assert waiting.result(timeout=20).rows == 1
