@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agent.core.errors import StopError
-from agent.runtime import memory
+from agent.runtime import heap
 from agent.sinks.parquet_manifest import SealSpec
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def main(args: argparse.Namespace) -> int:
     """
     # Where numpy is installed pyarrow imports it, for conversions that nobody asks for here: 12 MiB and 0.2 s.
     sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]  # None: as if it were not installed
-    memory.use_one_heap()
+    heap.use_one_heap()
 
     import pyarrow as pa
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.errors import RetryError
 from agent.core.sayings import Sayings
-from agent.runtime import crash, gauges, memory
+from agent.runtime import crash, gauges, heap, memory
 from agent.runtime.admin import Admin
 from agent.runtime.agent import Agent
 from agent.runtime.host import SystemHost
@@ -58,7 +58,7 @@ async def run_agent(config: Config, own_log: OwnLog) -> int:
     """
     crash.install()
     memory.settle()
-    memory.use_one_heap(large_apart_bytes=memory.LARGE_BYTES)
+    heap.use_one_heap(large_apart_bytes=heap.LARGE_BYTES)
     raise_open_files_max()
     host = SystemHost(own_log)
     clock = host.clock

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from agent.core import counters as metric
 from agent.core.batch import LossReason
 from agent.core.errors import StopError
-from agent.runtime import crash, memory
+from agent.runtime import crash, heap, memory
 from agent.runtime.agent import Agent
 from agent.runtime.host import SystemHost
 from agent.runtime.lock import StateLock
@@ -134,7 +134,7 @@ async def run_replay(
     """
     crash.install()
     memory.settle()
-    memory.use_one_heap(large_apart_bytes=memory.LARGE_BYTES)
+    heap.use_one_heap(large_apart_bytes=heap.LARGE_BYTES)
     raise_open_files_max()
     with state_directory(state_dir) as directory:
         config = settings_of(config, paths, directory)

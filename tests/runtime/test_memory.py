@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from agent.runtime import memory
+from agent.runtime import heap, memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,11 +64,11 @@ class _Clock:
 
 HEAPS = """
 import ctypes, threading
-from agent.runtime import memory
+from agent.runtime import heap
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
-memory.use_one_heap(large_apart_bytes={large})
+heap.use_one_heap(large_apart_bytes={large})
 
 class Numbers(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd rest".split()]
@@ -98,7 +98,7 @@ ready.wait()
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's heap")
-@pytest.mark.parametrize("large", [0, memory.LARGE_BYTES])
+@pytest.mark.parametrize("large", [0, heap.LARGE_BYTES])
 def test_threads_share_a_heap_and_large_chunks_lie_apart_again_and_again(large: int) -> None:
     """
     Left alone, glibc puts the second large chunk into the heap, because it has freed one.
