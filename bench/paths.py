@@ -147,11 +147,15 @@ def tailrace_config(
     return target
 
 
-def tailrace_replay(config: str, files: Sequence[str], report: str) -> list[str]:
+def tailrace_replay(
+    config: str, files: Sequence[str], report: str, *, workers: int = 0
+) -> list[str]:
     """
-    Return the command that reads *files* to their end.
+    Return the command that reads *files* to their end, shared out among *workers* if there are any.
     """
-    return [sys.executable, "-m", "agent", "replay", "-c", config, "--report", report, *files]
+    shared = ["--workers", str(workers)] if workers else []
+    command = [sys.executable, "-m", "agent", "replay", "-c", config, "--report", report]
+    return [*command, *shared, *files]
 
 
 def tailrace_run(config: str) -> list[str]:

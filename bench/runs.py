@@ -112,15 +112,20 @@ class Bench:
         made: Sequence[Mapping[str, Any]] | None = None,
         source: Mapping[str, Any] | None = None,
         program: str = "tailrace",
+        workers: int = 0,
     ) -> Run:
         """
-        Replay the corpus, and an empty file for what starting costs.
+        Replay the corpus, and an empty file for what starting costs; with *workers*, on all cores.
         """
-        idle, _ = self._replay(path, [self._empty], metadata=metadata, made=made, source=source)
+
+        def replay(files: Sequence[str]) -> tuple[Cost, dict[str, Any]]:
+            return self._replay(
+                path, files, metadata=metadata, made=made, source=source, workers=workers
+            )
+
+        idle, _ = replay([self._empty])
         ask(self._endpoints, "/reset")
-        cost, report = self._replay(
-            path, self._manifest.files, metadata=metadata, made=made, source=source
-        )
+        cost, report = replay(self._manifest.files)
         given = report["routes"]
         events = sum(route["events_out"] for route in given.values())
         lost = {
@@ -155,7 +160,7 @@ class Bench:
     def _peer(self, peer: Peer, path: str, containers: str) -> Cost:
         with program_files(self._directory) as (directory, log):
             command = peer.reads(path, self._endpoints, directory=directory, containers=containers)
-            return self._measure(command, log)
+            return self._measure(pinned(command, AGENT_CORE), log)
 
     def _replay(
         self,
@@ -165,6 +170,7 @@ class Bench:
         metadata: bool | None,
         made: Sequence[Mapping[str, Any]] | None,
         source: Mapping[str, Any] | None,
+        workers: int,
     ) -> tuple[Cost, dict[str, Any]]:
         with program_files(self._directory) as (directory, log):
             config = paths.tailrace_config(
@@ -177,14 +183,15 @@ class Bench:
                 source=source,
             )
             report = os.path.join(directory, "report.json")
-            cost = self._measure(paths.tailrace_replay(config, files, report), log)
+            command = paths.tailrace_replay(config, files, report, workers=workers)
+            cost = self._measure(command if workers else pinned(command, AGENT_CORE), log)
             with open(report) as file:
                 return cost, json.load(file)
 
     def _measure(self, command: Sequence[str], log: IO[bytes]) -> Cost:
         try:
             return run_measured(
-                pinned(command, AGENT_CORE),
+                command,
                 log=log,
                 environment=paths.environment(self._endpoints),
                 timeout_s=RUN_TIMEOUT_S,

@@ -8,13 +8,16 @@ How cost grows: `python -m bench.scaling`.
 | line bytes | the length of a line, 100 bytes to 16 KB | CPU for a MiB, to CloudWatch |
 | labels | labels of a pod, all in every record | CPU for a million lines, to CloudWatch |
 | routes | routes to CloudWatch over the same files | CPU |
+| workers | processes of one replay, on all cores: to nowhere, with `redact` | MiB/s |
 
-`growth` is how much more the last point costs for a unit than the first: 1 is linear, below is better.
+`power`: from the first point to the last, cost grows with size to this power.  1 is linear, less is better; of workers,
+whose number is no load, it is that of their speed, and more is better.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import statistics
 import sys
@@ -34,10 +37,14 @@ if TYPE_CHECKING:
 
     from bench.runs import Run
 
-FILES = (1, 10, 100, 1_000)
+FILES = (10, 100, 1_000, 5_000)
 IDLE = (10, 100, 1_000, 5_000)
 LABEL_COUNTS = (5, 10, 20, 50)
 ROUTES = (1, 2, 4)
+WORKERS = (1, 2, 4, 8)
+#: They share out whole files, and a start of theirs takes as long as 256 MiB.
+WORKER_FILES = 32
+WORKER_CORPUS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +57,7 @@ class Point:
     size: int
     value: float
     unit: str
-    per_unit: float  # what one of `size` costs, for growth
+    cost: float  # of all of it, for `power`
 
 
 def replayed(
@@ -90,8 +97,8 @@ def measure(*, mib: float, rounds: int, seconds: float, files_max: int) -> list[
     """
     points: list[Point] = []
 
-    def add(curve: str, size: int, value: float, unit: str, per_unit: float) -> None:
-        points.append(Point(curve=curve, size=size, value=value, unit=unit, per_unit=per_unit))
+    def add(curve: str, size: int, value: float, unit: str, cost: float) -> None:
+        points.append(Point(curve=curve, size=size, value=value, unit=unit, cost=cost))
 
     some = [count for count in FILES if count <= files_max]
     for size, (run, _) in replayed(some, mib=mib, rounds=rounds, files=lambda size: size).items():
@@ -106,17 +113,42 @@ def measure(*, mib: float, rounds: int, seconds: float, files_max: int) -> list[
     lengths = replayed(PAD_SIZES, mib=mib, rounds=rounds, kind=lambda size: f"pad-{size}")
     for size, (run, _) in lengths.items():
         per_mib = run.cpu_s / (run.size / MIB)
-        add("line bytes", size, per_mib * 1000, "CPU ms for a MiB", per_mib)
+        add("line bytes", size, per_mib * 1000, "CPU ms for a MiB", per_mib * size)
     for size, (run, rows) in replayed(
         LABEL_COUNTS, mib=mib, rounds=rounds, labels=lambda size: size
     ).items():
         per_million = run.cpu_s / rows * 1e6
-        add("labels", size, per_million, "CPU s for a million lines", per_million / size)
+        add("labels", size, per_million, "CPU s for a million lines", per_million)
     for size, (run, _) in replayed(
         ROUTES, mib=mib, rounds=rounds, routes=lambda size: size
     ).items():
-        add("routes", size, run.cpu_s, "CPU s", run.cpu_s / size)
+        add("routes", size, run.cpu_s, "CPU s", run.cpu_s)
+    for size, speed in shared_out(mib=mib * WORKER_CORPUS, rounds=rounds).items():
+        add("workers", size, speed / MIB, "MiB/s", speed)
     return points
+
+
+def shared_out(*, mib: float, rounds: int) -> dict[int, float]:
+    """
+    Replay a corpus with 1, 2, 4… workers, up to the number of cores; returns the median bytes a second.
+    """
+    route = {
+        "name": "blackhole",
+        "transforms": [{"redact": ["all"]}],
+        "sink": {"type": "blackhole"},
+    }
+    counts = [count for count in WORKERS if count <= len(os.sched_getaffinity(0))]
+    with scratch() as directory:
+        tree = os.path.join(directory, "corpus")
+        manifest = write_corpus(tree, kind="halves", mib=mib, files=WORKER_FILES)
+        with servers(directory, tree) as endpoints:
+            bench = Bench(directory, manifest, endpoints)
+            speeds: dict[int, list[float]] = {count: [] for count in counts}
+            for _ in range(rounds):
+                for count in counts:
+                    run = bench.tailrace("blackhole", made=[route], workers=count)
+                    speeds[count].append(run.throughput)
+    return {count: statistics.median(found) for count, found in speeds.items()}
 
 
 def scaling_table(points: Sequence[dict[str, Any]]) -> str:
@@ -127,9 +159,17 @@ def scaling_table(points: Sequence[dict[str, Any]]) -> str:
     for curve in dict.fromkeys(point["curve"] for point in points):
         same = [point for point in points if point["curve"] == curve]
         shown = ", ".join(f"{point['size']:,}: {point['value']:.2f}" for point in same)
-        growth = same[-1]["per_unit"] / max(same[0]["per_unit"], 1e-9)
-        rows.append([curve, same[0]["unit"], shown, f"{growth:.2f}"])
-    return markdown(("curve", "unit", "points", "growth"), rows, words=3)
+        rows.append([curve, same[0]["unit"], shown, f"{power(same[0], same[-1]):.2f}"])
+    return markdown(("curve", "unit", "points", "power"), rows, words=3)
+
+
+def power(first: dict[str, Any], last: dict[str, Any]) -> float:
+    """
+    Return the power of size that cost grows with between two points; nan where there is one only, or no cost.
+    """
+    if first["size"] == last["size"] or min(first["cost"], last["cost"]) <= 0:
+        return math.nan
+    return math.log(last["cost"] / first["cost"]) / math.log(last["size"] / first["size"])
 
 
 def main() -> int:

@@ -73,13 +73,14 @@ async def run_workers(
         with state_directory(state_dir) as directory:
             async with StateLock(directory, wait_s=0, tell=host.tell, clock=host.clock):
                 shares = shares_of(paths, workers, directory)
+                before_s = since_start()
                 ended = await _run(config_path, shares, progress or (lambda _done, _total: None))
     finally:
         host.close()
     broken = [item for item in ended if item.report is None]
     if broken:
         raise _failure(broken, len(ended), resumable=state_dir is not None)
-    return merged([item.report for item in ended if item.report is not None])
+    return merged([item.report for item in ended if item.report is not None], before_s=before_s)
 
 
 async def _run(
@@ -190,14 +191,14 @@ def _failure(broken: Sequence[_Ended], workers: int, *, resumable: bool) -> Stop
     )
 
 
-def merged(reports: Sequence[Report]) -> Report:
+def merged(reports: Sequence[Report], *, before_s: float) -> Report:
     """
-    Return one report of all.
+    Return one report of all, which were started *before_s* after this process.
     """
     own = resource.getrusage(resource.RUSAGE_SELF)
     wall_s = since_start()
     bytes_in = sum(report.bytes_in for report in reports)
-    startup_s = max((report.startup_s for report in reports), default=0.0)
+    startup_s = before_s + max((report.startup_s for report in reports), default=0.0)
     own_cpu_s = own.ru_utime + own.ru_stime
     names = dict.fromkeys(name for report in reports for name in report.routes)
     return Report(

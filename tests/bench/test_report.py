@@ -130,15 +130,24 @@ def test_late_ticks_are_summed_up() -> None:
     assert summary([]) == {}
 
 
-def test_growth_is_that_of_a_unit() -> None:
+def test_the_power_of_a_curve_says_whether_it_is_linear() -> None:
     """
-    Twice the routes for twice the CPU is 1.
+    Four times the routes for four times the CPU is 1, for twice the CPU a half, for 16 times 2.
     """
-    points = [
-        {"curve": "routes", "size": 1, "value": 2.0, "unit": "CPU s", "per_unit": 2.0},
-        {"curve": "routes", "size": 4, "value": 8.0, "unit": "CPU s", "per_unit": 2.0},
-    ]
-    assert scaling.scaling_table(points).endswith("| routes | CPU s | 1: 2.00, 4: 8.00 | 1.00 |")
+
+    def table(*costs: float) -> str:
+        sizes = zip((1, 4), costs, strict=False)
+        found = [
+            {"curve": "routes", "size": size, "value": cost, "unit": "CPU s", "cost": cost}
+            for size, cost in sizes
+        ]
+        return scaling.scaling_table(found)
+
+    assert table(2.0, 8.0).endswith("| routes | CPU s | 1: 2.00, 4: 8.00 | 1.00 |")
+    assert table(2.0, 4.0).endswith("| 0.50 |")
+    assert table(2.0, 32.0).endswith("| 2.00 |")
+    assert table(2.0).endswith("| nan |")
+    assert table(0.0, 1.0).endswith("| nan |")
 
 
 @pytest.mark.parametrize("size", PAD_SIZES)
@@ -196,7 +205,7 @@ def test_plots_are_drawn(tmp_path: Path) -> None:
         "follows": [asdict(item) for item in found],
         "lingers": [{"linger_s": 5.0, "cpu_percent": 2.0, "latency_ms": found[0].latency_ms}],
         "scaling": [
-            {"curve": curve, "size": size, "value": 1.0, "unit": "CPU s", "per_unit": 1.0}
+            {"curve": curve, "size": size, "value": 1.0, "unit": "CPU s", "cost": 1.0}
             for curve in ("files", "routes")
             for size in (1, 10)
         ],

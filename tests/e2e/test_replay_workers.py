@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from agent.runtime.replay import Report
+from agent.runtime.replay_workers import merged
 from bench.measure import process_tree, pss_bytes
 from tests.e2e.world import REPOSITORY, World, environment, tailrace
 
@@ -195,3 +197,26 @@ async def test_sigterm_ends_the_workers_too(tmp_path: Path) -> None:
         assert pss_bytes(children) == 0
         assert world.agent.stderr is not None
         assert b"ended by SIGTERM" in await world.agent.stderr.read()
+
+
+def test_a_start_is_that_of_the_parent_and_of_its_slowest_worker() -> None:
+    """
+    Otherwise throughput would count the parent's start as reading.
+    """
+    reports = [
+        Report(
+            bytes_in=100,
+            lines_in=1,
+            routes={},
+            wall_s=3.0,
+            startup_s=startup_s,
+            startup_cpu_s=0.1,
+            cpu_s=1.0,
+            rss_peak_bytes=1,
+            throughput_bytes_s=1,
+            workers=1,
+        )
+        for startup_s in (0.2, 0.3)
+    ]
+    report = merged(reports, before_s=0.5)
+    assert (report.startup_s, report.bytes_in, report.workers) == (0.8, 200, 2)
