@@ -2,13 +2,14 @@
 One physical line to its parts: CRI and docker json-file.  See `_fastline.pxd`.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 from agent._fastjson cimport json_space, json_string_end, json_value_end
 
 cdef extern from "_simd.h" nogil:
     int64_t simd_eight_digits(const uint8_t* text)
+    uint64_t simd_digits_of(uint32_t value)
 
 cdef enum:
     SECONDS_MAX = 9_223_372_036  # The last whole second in int64 nanoseconds, in 2262.
@@ -145,8 +146,13 @@ cdef inline uint8_t* digits_write(uint8_t* target, int64_t value, int width) noe
 cdef uint8_t* integer_write(uint8_t* target, int64_t value) noexcept nogil:
     cdef int width = 1
     cdef int64_t rest = value // 10
-    if TIME_MS_13 <= value < 10 * TIME_MS_13:
-        return digits_write(target, value, 13)  # 2001 to 2286
+    cdef uint64_t word
+    if TIME_MS_13 <= value < 10 * TIME_MS_13:  # 2001 to 2286
+        word = simd_digits_of(<uint32_t>(<uint64_t>value // 100_000))
+        memcpy(target, &word, 8)
+        word = simd_digits_of(<uint32_t>(<uint64_t>value % 100_000)) >> 24
+        memcpy(target + 8, &word, 5)
+        return target + 13
     while rest:
         width += 1
         rest //= 10
@@ -167,6 +173,7 @@ cdef uint8_t* time_write(uint8_t* target, int64_t time_ns) noexcept nogil:
         day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
     )
     cdef int64_t shifted_month = (5 * day_of_year + 2) // 153
+    cdef uint64_t word
     cdef int64_t month = shifted_month + (3 if shifted_month < 10 else -9)
     target = digits_write(target, year_of_era + era * 400 + (1 if month <= 2 else 0), 4)
     target[0] = c'-'
@@ -180,9 +187,11 @@ cdef uint8_t* time_write(uint8_t* target, int64_t time_ns) noexcept nogil:
     target[0] = c':'
     target = digits_write(target + 1, of_day % 60, 2)
     target[0] = c'.'
-    target = digits_write(target + 1, time_ns % 1_000_000_000, 9)
-    target[0] = c'Z'
-    return target + 1
+    word = simd_digits_of(<uint32_t>(time_ns % 1_000_000_000 // 10))
+    memcpy(target + 1, &word, 8)
+    target[9] = <uint8_t>(c'0' + time_ns % 10)
+    target[10] = c'Z'
+    return target + 11
 
 
 cdef inline bint cri_read_usual(

@@ -327,4 +327,14 @@ SIMD_INLINE int64_t simd_eight_digits(const uint8_t *text)
     return (int64_t)word;
 }
 
+/* `value` < 100,000,000 as eight ASCII digits, most significant first, in the bytes of a word. */
+SIMD_INLINE uint64_t simd_digits_of(uint32_t value)
+{
+    uint64_t word = value / 10000 | (uint64_t)(value % 10000) << 32;
+    uint64_t high = (word * 10486 >> 20) & 0x0000007F0000007Fu; /* / 100, below 10,000 */
+    word = high | (word - high * 100) << 16;
+    high = (word * 103 >> 10) & 0x000F000F000F000Fu; /* / 10, below 100 */
+    return (high | (word - high * 10) << 8) + 0x3030303030303030u;
+}
+
 #endif

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -52,7 +53,13 @@ def place_of(url: str) -> Place:
     """
     Return whom *url* names.  Raises ValueError for a port that is none.
     """
-    parts = urlsplit(url)
+    scheme, _, rest = url.partition("://")
+    return _place_of(f"{scheme}://{rest.partition('/')[0]}")
+
+
+@lru_cache(maxsize=256)
+def _place_of(base: str) -> Place:
+    parts = urlsplit(base)
     return Place(parts.scheme, parts.hostname or "", parts.port or PORTS.get(parts.scheme, 443))
 
 
