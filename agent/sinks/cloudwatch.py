@@ -21,7 +21,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from agent._fastencode import MESSAGE_BARE, MESSAGE_CONTAINER_INSIGHTS, MESSAGE_OTEL
 from agent.core import counters as metric
 from agent.core.batcher import Batcher
 from agent.core.errors import RetryError
@@ -35,7 +34,7 @@ from agent.sinks.cloudwatch_destinations import (
 )
 from agent.sinks.cloudwatch_names import Names
 from agent.sinks.cloudwatch_outcomes import CloudWatchSayings, Outcomes
-from agent.sinks.cloudwatch_payloads import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Encoder
+from agent.sinks.cloudwatch_payloads import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, ROW_BYTES, Encoder
 from agent.sinks.cloudwatch_requests import PUT, Action, Answer, headers_for, understand
 from agent.sinks.cloudwatch_settings import CloudWatchSettings
 from agent.sinks.protocol import Sink
@@ -55,17 +54,12 @@ __all__ = ["CloudWatchSettings", "CloudWatchSink"]
 
 TICK_S = 0.1
 REQUESTS_START = 4
-#: What CloudWatch adds per event, and about what Fluent Bit's record adds around a line.
-EVENT_OVERHEAD_BYTES = 26
-RECORD_OVERHEAD_BYTES = 110
 #: Past this part of the guaranteed memory nothing lingers: the reader is about to wait.
 PRESSURE = 0.5
-
-FORMATS = {
-    "container_insights": MESSAGE_CONTAINER_INSIGHTS,
-    "otel": MESSAGE_OTEL,
-    "message": MESSAGE_BARE,
-}
+#: How long the sink rests at most: this, and this part of `linger_s`, which every segment has before it when it comes
+#: (sources/gather.py leaves 0.6).
+REST_MAX_S = 1.0
+REST = 0.5
 
 
 class CloudWatchSink(Sink):
@@ -98,14 +92,12 @@ class CloudWatchSink(Sink):
             route=route, resolve=resolve, counters=counters, share=share, sayings=self._sayings
         )
         self._names = Names(settings, absent=self._absent)
-        in_record = settings.format != "message"
-        self._overhead = EVENT_OVERHEAD_BYTES + (RECORD_OVERHEAD_BYTES if in_record else 0)
         self._encoder = Encoder(
-            format=FORMATS[settings.format],
+            format=settings.format,
             metrics_bare=settings.emf == "passthrough",
+            gzip=settings.gzip,
             share=share,
         )
-        self._encoder.gzip = settings.gzip
         self._batcher: Batcher[tuple[str, str]] = Batcher(
             bytes_max=BATCH_BYTES_MAX, events_max=BATCH_EVENTS_MAX, linger_s=settings.linger_s
         )
@@ -139,7 +131,7 @@ class CloudWatchSink(Sink):
         """
         File *segment*, or each of its parts, under its destination.
         """
-        row_bytes = self._overhead + len(self._names.json(segment.resource))
+        row_bytes = ROW_BYTES[self._settings.format] + len(self._names.json(segment.resource))
         now = self._clock.monotonic() - segment.waited_s
         for part in segment.by_name:
             assert part.columns is not None
@@ -162,7 +154,7 @@ class CloudWatchSink(Sink):
                     self._accepted.clear()
                     await self._accepted.wait()
                 self._pump()
-                await self._clock.sleep(TICK_S)
+                await self._clock.sleep(self._rest_s())
         finally:
             self._cancel()
 
@@ -242,6 +234,20 @@ class CloudWatchSink(Sink):
         for key in due:
             destination = self._destinations[key] = new_destination(*key)
             self._start(destination)
+
+    def _rest_s(self) -> float:
+        """
+        Return how long nothing but a new segment or the end of a task, which pump themselves, makes anything due.
+        """
+        if self.share.held > self.share.guaranteed * PRESSURE / 2:
+            return TICK_S
+        now, linger_s = self._clock.monotonic(), self._settings.linger_s * self._limiter.stretch
+        due = [destination.ready_at for destination in self._retrying]
+        oldest = self._batcher.oldest()
+        if oldest is not None:
+            due.append(oldest + linger_s)
+        due.append(now + min(REST_MAX_S, linger_s * REST))
+        return max(TICK_S, min(due) - now)
 
     def _start(self, destination: Destination) -> None:
         self._retrying.pop(destination, None)

@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from isal import igzip, isal_zlib
 
-from agent._fastencode import Body, order_rows
+from agent._fastencode import (
+    MESSAGE_BARE,
+    MESSAGE_CONTAINER_INSIGHTS,
+    MESSAGE_OTEL,
+    Body,
+    order_rows,
+)
 from agent.core.budget import Charge
 from agent.core.errors import PoisonError
 
@@ -32,6 +38,13 @@ if TYPE_CHECKING:
 GZIP_LEVEL = 1
 #: zlib's way to say "with a gzip header".
 GZIP_WBITS = 31
+FORMATS = {
+    "container_insights": MESSAGE_CONTAINER_INSIGHTS,
+    "otel": MESSAGE_OTEL,
+    "message": MESSAGE_BARE,
+}
+#: What a row of a format is counted for beside its message: by CloudWatch, and by what Fluent Bit's record adds, about.
+ROW_BYTES = {"container_insights": 26 + 110, "otel": 26 + 110, "message": 26}
 MS_PER_DAY = 86_400_000
 #: What PutLogEvents takes, in ms before and after now (facts: hard limits).
 PAST_MAX_MS = 14 * MS_PER_DAY
@@ -102,13 +115,15 @@ class Encoder:
     Encodes with one reused buffer.
     """
 
-    def __init__(self, *, format: int, metrics_bare: bool = False, share: Share) -> None:
-        self._format = format
+    def __init__(
+        self, *, format: str, metrics_bare: bool = False, gzip: bool = True, share: Share
+    ) -> None:
+        self._format = FORMATS[format]
         self._metrics_bare = metrics_bare
         self._share = share
         self._body = Body()
         #: False once the endpoint has refused gzip.
-        self.gzip = True
+        self.gzip = gzip
 
     def encode(
         self,

@@ -17,8 +17,7 @@ from agent.core.select import Select, SelectSettings
 from agent.runtime.host import SystemHost
 from agent.runtime.own_log import OwnLog
 from agent.sinks.blackhole import BlackholeSettings, BlackholeSink
-from agent.sinks.cloudwatch import FORMATS
-from agent.sinks.cloudwatch_payloads import Encoder
+from agent.sinks.cloudwatch_payloads import FORMATS, Encoder
 from agent.sources.files import Files
 from agent.sources.gate import Gate
 from agent.sources.resources import Resources
@@ -46,7 +45,7 @@ class Nothing:
         raise AssertionError(loss)
 
 
-async def run_route(path: Path, budget: Budget, file_format: int, lines: int) -> tuple[int, int]:
+async def run_route(path: Path, budget: Budget, file_format: str, lines: int) -> tuple[int, int]:
     """
     Read *path* to its end through the blackhole and the CloudWatch encoder; (rows, peak of Python objects).
     """
@@ -94,7 +93,7 @@ async def run_route(path: Path, budget: Budget, file_format: int, lines: int) ->
 NOW_MS = 1_795_374_100_000
 
 
-@pytest.mark.parametrize("file_format", sorted(FORMATS.values()))
+@pytest.mark.parametrize("file_format", sorted(FORMATS))
 async def test_no_python_object_is_made_per_line_of_a_route(tmp_path, file_format):
     """
     A segment of 10,000 lines costs as many allocations as one of 10.

@@ -327,7 +327,8 @@ class Kit:
         Return the numbers of all rows at the destination, sorted, after checking each row.
         """
         self.export()
-        if not self.target.exists():
+        # A directory comes before its first file.
+        if not any(path.is_file() for path in self.target.rglob("*.parquet")):
             return []
         found = ds.dataset(
             self.target, format="parquet", partitioning="hive", exclude_invalid_files=True
