@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 #: (index of the pattern, index of the component that names in this directory are compared with).
 Places = frozenset[tuple[int, int]]
 
+#: A component of a pattern: a name, a pattern of names, or None for `**`.
+Part = str | re.Pattern[str] | None
+
 _MAGIC = re.compile(r"[*?[]")
 
 
@@ -29,12 +32,15 @@ class Globs:
     Patterns over absolute paths, and exclusions.
     """
 
-    __slots__ = ("_excluded", "_parts", "roots")
+    __slots__ = ("_below", "_excluded", "_named", "_parts", "_wild", "roots")
 
     def __init__(self, patterns: tuple[str, ...], exclude: tuple[str, ...] = ()) -> None:
-        self._parts: list[list[re.Pattern[str] | None]] = []
-        #: Longest literal directories, with the places that the patterns have there.
-        self.roots: dict[str, Places] = {}
+        self._parts: list[list[Part]] = []
+        #: Patterns that end with a name, by that name: a replay can have thousands of them in a directory.
+        self._named: dict[str, list[int]] = {}
+        #: The others' last components, by the places of a directory.
+        self._wild: dict[Places, list[re.Pattern[str]]] = {}
+        roots: dict[str, set[tuple[int, int]]] = {}
         self._excluded = [_components(pattern.split("/")[1:]) for pattern in exclude]
         for number, pattern in enumerate(patterns):
             components = pattern.split("/")[1:]
@@ -42,9 +48,14 @@ class Globs:
             while literal < len(components) - 1 and not _MAGIC.search(components[literal]):
                 literal += 1
             root = "/" + "/".join(components[:literal])
-            self._parts.append(_components(components))
-            places = self._closed({(number, literal)})
-            self.roots[root] = self.roots.get(root, frozenset()) | places
+            parts = _components(components)
+            self._parts.append(parts)
+            if isinstance(parts[-1], str):
+                self._named.setdefault(parts[-1], []).append(number)
+            roots.setdefault(root, set()).update(self._closed({(number, literal)}))
+        #: Longest literal directories, with the places that the patterns have there.
+        self.roots: dict[str, Places] = {root: frozenset(found) for root, found in roots.items()}
+        self._below = tuple(root.rstrip("/") + "/" for root in roots)
 
     def enter(self, places: Places, name: str) -> Places:
         """
@@ -56,7 +67,7 @@ class Globs:
             part = parts[index]
             if part is None:
                 reached.add((pattern, index))
-            elif index + 1 < len(parts) and part.match(name):
+            elif index + 1 < len(parts) and _fits(part, name):
                 reached.add((pattern, index + 1))
         return self._closed(reached)
 
@@ -64,7 +75,7 @@ class Globs:
         """
         Whether *path* lies below a literal directory of a pattern.
         """
-        return path.startswith(tuple(root.rstrip("/") + "/" for root in self.roots))
+        return path.startswith(self._below)
 
     def places_of(self, directory: str) -> Places:
         """
@@ -85,13 +96,24 @@ class Globs:
         """
         Whether the file *name* in *directory* matches.
         """
-        for pattern, index in places:
-            parts = self._parts[pattern]
-            part = parts[index]
-            if part is not None and index == len(parts) - 1 and part.match(name):
-                path = [*directory.strip("/").split("/"), name]
-                return not any(_matches(excluded, path) for excluded in self._excluded)
-        return False
+        if not self._ends(places, name):
+            return False
+        path = [*directory.strip("/").split("/"), name]
+        return not any(_matches(excluded, path) for excluded in self._excluded)
+
+    def _ends(self, places: Places, name: str) -> bool:
+        for number in self._named.get(name, ()):
+            if (number, len(self._parts[number]) - 1) in places:
+                return True
+        wild = self._wild.get(places)
+        if wild is None:
+            last = [
+                self._parts[number][index]
+                for number, index in places
+                if index == len(self._parts[number]) - 1
+            ]
+            wild = self._wild[places] = [part for part in last if isinstance(part, re.Pattern)]
+        return any(part.match(name) for part in wild)
 
     def _closed(self, places: set[tuple[int, int]]) -> Places:
         closed = set(places)
@@ -103,17 +125,27 @@ class Globs:
         return frozenset(closed)
 
 
-def _components(parts: list[str]) -> list[re.Pattern[str] | None]:
-    return [None if part == "**" else re.compile(fnmatch.translate(part)) for part in parts]
+def _components(parts: list[str]) -> list[Part]:
+    return [_component(part) for part in parts]
 
 
-def _matches(pattern: list[re.Pattern[str] | None], path: list[str]) -> bool:
+def _component(text: str) -> Part:
+    if text == "**":
+        return None
+    return re.compile(fnmatch.translate(text)) if _MAGIC.search(text) else text
+
+
+def _fits(part: str | re.Pattern[str], name: str) -> bool:
+    return part == name if isinstance(part, str) else bool(part.match(name))
+
+
+def _matches(pattern: list[Part], path: list[str]) -> bool:
     if not pattern:
         return not path
     part = pattern[0]
     if part is None:
         return any(_matches(pattern[1:], path[skip:]) for skip in range(len(path) + 1))
-    return bool(path) and bool(part.match(path[0])) and _matches(pattern[1:], path[1:])
+    return bool(path) and _fits(part, path[0]) and _matches(pattern[1:], path[1:])
 
 
 def sees(blind: Collection[str], directory: str) -> bool:
