@@ -148,7 +148,7 @@ SIMD_INLINE void simd_odd(
 
 /*
  * Copy [state->source, end) to state->target: bytes that need it through `table` (256 entries; NULL:
- * none does), ill-formed UTF-8 as U+FFFD.  The loop is a template over the block function.
+ * none does), ill-formed UTF-8 as U+FFFD.  The loop over blocks of a function; with AVX2 there is another.
  */
 #define SIMD_COPY_LOOP(BLOCK_FUNCTION, BLOCK, SHIFT, LOWEST)                                            \
     const uint8_t *source = state->source;                                                             \

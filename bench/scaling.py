@@ -11,7 +11,7 @@ How cost grows: `python -m bench.scaling`.
 | workers | processes of one replay, on all cores: to nowhere, with `redact` | MiB/s |
 
 `power`: from the first point to the last, cost grows with size to this power.  1 is linear, less is better; of workers,
-whose number is no load, it is that of their speed, and more is better.
+whose number is no load, it is that of their speed, and more is better.  Of `files`, 0 would say that only bytes cost.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ One pile per destination.  A pile is due when it is full (bytes or events), old 
 owner says that memory is short or that everything must go: then the oldest pile goes first.
 
 Bytes and events are the caller's estimates: the encoder keeps the exact limits, this decides when encoding is
-worth it, and what then does not fill a payload comes back.  Memory is bounded by the budget that the segments
+worth it, and what then does not fill a payload may come back.  Memory is bounded by the budget that the segments
 are charged to, not here.
 
 No I/O and no clock: *now* is in monotonic seconds.
@@ -35,12 +35,19 @@ class Waiting(NamedTuple):
     events: int
     since: float
 
-    def rest(self) -> Waiting:
+    def rest(self, soon: float) -> Waiting:
         """
-        Return what is left of it, once some of its rows are in payloads.
+        Return what is left of it.
+
+        Where some of its rows are in payloads it counts as waiting since *soon*: no checkpoint passes those rows before
+        the others.
         """
         left = self.segment.rows_left
-        return self._replace(bytes=self.bytes * left // max(1, self.events), events=left)
+        return self._replace(
+            bytes=self.bytes * left // max(1, self.events),
+            events=left,
+            since=min(self.since, soon) if self.segment.encoded else self.since,
+        )
 
 
 class Pile:
@@ -154,6 +161,15 @@ class Batcher(Generic[Key]):
             self._push(pile.waiting[0].since, key)
             self._note_full(key, pile)
         return taken
+
+    def fills(self, waiting: Sequence[Waiting]) -> bool:
+        """
+        Return whether *waiting* fills a payload.
+        """
+        return (
+            sum(item.bytes for item in waiting) >= self._bytes_max
+            or sum(item.events for item in waiting) >= self._events_max
+        )
 
     def put_back(self, key: Key, rest: Sequence[Waiting]) -> None:
         """

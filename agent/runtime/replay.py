@@ -69,7 +69,7 @@ class Report:
 
     `cpu_s` includes children; `startup_s` and `startup_cpu_s` are from the start of the process until
     the first byte is read; `throughput_bytes_s` is bytes_in over the wall time after start-up.  With several
-    workers, CPU and memory are the sums of theirs, and start-up is that of the slowest.
+    workers, CPU and memory are sums, this process included, and `startup_s` ends when the slowest reads.
     """
 
     bytes_in: int

@@ -73,14 +73,15 @@ async def run_workers(
         with state_directory(state_dir) as directory:
             async with StateLock(directory, wait_s=0, tell=host.tell, clock=host.clock):
                 shares = shares_of(paths, workers, directory)
-                before_s = since_start()
+                before_s, before_cpu_s = since_start(), _own_cpu_s()
                 ended = await _run(config_path, shares, progress or (lambda _done, _total: None))
     finally:
         host.close()
     broken = [item for item in ended if item.report is None]
     if broken:
         raise _failure(broken, len(ended), resumable=state_dir is not None)
-    return merged([item.report for item in ended if item.report is not None], before_s=before_s)
+    reports = [item.report for item in ended if item.report is not None]
+    return merged(reports, before_s=before_s, before_cpu_s=before_cpu_s)
 
 
 async def _run(
@@ -191,15 +192,19 @@ def _failure(broken: Sequence[_Ended], workers: int, *, resumable: bool) -> Stop
     )
 
 
-def merged(reports: Sequence[Report], *, before_s: float) -> Report:
+def _own_cpu_s() -> float:
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    return own.ru_utime + own.ru_stime
+
+
+def merged(reports: Sequence[Report], *, before_s: float, before_cpu_s: float) -> Report:
     """
-    Return one report of all, which were started *before_s* after this process.
+    Return one report of all, which were started *before_s*, and as much CPU, after this process.
     """
     own = resource.getrusage(resource.RUSAGE_SELF)
     wall_s = since_start()
     bytes_in = sum(report.bytes_in for report in reports)
     startup_s = before_s + max((report.startup_s for report in reports), default=0.0)
-    own_cpu_s = own.ru_utime + own.ru_stime
     names = dict.fromkeys(name for report in reports for name in report.routes)
     return Report(
         bytes_in=bytes_in,
@@ -207,8 +212,8 @@ def merged(reports: Sequence[Report], *, before_s: float) -> Report:
         routes={name: _route([report.routes[name] for report in reports]) for name in names},
         wall_s=round(wall_s, 3),
         startup_s=round(startup_s, 3),
-        startup_cpu_s=round(sum(report.startup_cpu_s for report in reports), 3),
-        cpu_s=round(own_cpu_s + sum(report.cpu_s for report in reports), 3),
+        startup_cpu_s=round(before_cpu_s + sum(report.startup_cpu_s for report in reports), 3),
+        cpu_s=round(_own_cpu_s() + sum(report.cpu_s for report in reports), 3),
         rss_peak_bytes=own.ru_maxrss * 1024 + sum(report.rss_peak_bytes for report in reports),
         throughput_bytes_s=round(bytes_in / max(wall_s - startup_s, 1e-9)),
         workers=len(reports),

@@ -11,9 +11,10 @@ Contract:
 
 How it works: `accept` files a segment under its destination.  The pump starts a task for every destination
 that is due (full, old, memory short, draining, or its retry time has come) while the limiter has room.  The
-task encodes what waits, sends payload after payload and ends; a failure leaves the payload where it is, with
-the time of its next attempt.  So a task can be cancelled at any await: what it was sending is simply not
-resolved.  Rows are resolved by cloudwatch_outcomes.py alone, which has no await.
+task encodes what waits, but for what would not fill a request, which waits for more; it sends payload after
+payload and ends.  A failure leaves the payload where it is, with the time of its next attempt.  So a task can
+be cancelled at any await: what it was sending is simply not resolved.  Rows are resolved by
+cloudwatch_outcomes.py alone, which has no await.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from agent.sinks.cloudwatch_destinations import (
     FAILURES,
     Creator,
     Destination,
-    GroupOptions,
     new_destination,
+    options_of,
 )
 from agent.sinks.cloudwatch_names import Names
 from agent.sinks.cloudwatch_outcomes import CloudWatchSayings, Outcomes
@@ -56,10 +57,12 @@ TICK_S = 0.1
 REQUESTS_START = 4
 #: Past this part of the guaranteed memory nothing lingers: the reader is about to wait.
 PRESSURE = 0.5
-#: How long the sink rests at most: this, and this part of `linger_s`, which every segment has before it when it comes
-#: (sources/gather.py leaves 0.6).
-REST_MAX_S = 1.0
+#: How long the sink rests at most while something lingers: this, and this part of `linger_s`, of which a segment that
+#: has waited in its file still has 0.6 but for a tick (sources/gather.py).
+REST_MAX_S = 0.5
 REST = 0.5
+#: How long rows wait for more that are left of a segment whose others are on their way.
+REST_WAITS_S = 1.0
 
 
 class CloudWatchSink(Sink):
@@ -104,14 +107,7 @@ class CloudWatchSink(Sink):
         self._limiter = Limiter(
             start=min(REQUESTS_START, settings.requests_max), maximum=settings.requests_max
         )
-        options = GroupOptions(
-            create=settings.create_groups,
-            retention_days=settings.retention_days,
-            tags=settings.tags,
-            log_group_class=settings.log_group_class,
-            kms_key_id=settings.kms_key_id,
-        )
-        self._creator = Creator(options, clock=clock, call=self._call)
+        self._creator = Creator(options_of(settings), clock=clock, call=self._call)
         #: Destinations that something is under way for; the others are only names.
         self._destinations: dict[tuple[str, str], Destination] = {}
         #: Those among them that wait for their next attempt, oldest failure first.
@@ -235,19 +231,22 @@ class CloudWatchSink(Sink):
             destination = self._destinations[key] = new_destination(*key)
             self._start(destination)
 
+    @property
+    def _linger_s(self) -> float:
+        return self._settings.linger_s * self._limiter.stretch
+
     def _rest_s(self) -> float:
         """
-        Return how long nothing but a new segment or the end of a task, which pump themselves, makes anything due.
+        Return how long to rest: what is accepted and what ends pump themselves, the rest is a matter of time.
+
+        A retry or a pause that begins meanwhile ends up to REST_MAX_S late.
         """
-        if self.share.held > self.share.guaranteed * PRESSURE / 2:
-            return TICK_S
-        now, linger_s = self._clock.monotonic(), self._settings.linger_s * self._limiter.stretch
-        due = [destination.ready_at for destination in self._retrying]
+        short = self.share.short or self.share.held > self.share.guaranteed * PRESSURE / 2
         oldest = self._batcher.oldest()
-        if oldest is not None:
-            due.append(oldest + linger_s)
-        due.append(now + min(REST_MAX_S, linger_s * REST))
-        return max(TICK_S, min(due) - now)
+        if self._destinations or short or oldest is None:
+            return TICK_S
+        left_s = oldest + self._linger_s - self._clock.monotonic()
+        return max(TICK_S, min(left_s, self._linger_s * REST, REST_MAX_S))
 
     def _start(self, destination: Destination) -> None:
         self._retrying.pop(destination, None)
@@ -283,17 +282,20 @@ class CloudWatchSink(Sink):
         segments = destination.segments = [item.segment for item in waiting]
         resources = [self._names.json(segment.resource) for segment in segments]
         now_ms = self._clock.now_ns() // 1_000_000
+        rest_waits = self._batcher.fills(waiting) and not self._draining
         for payload in self._encoder.encode(
-            destination.head, segments, resources, now_ms=now_ms, rest_waits=not self._draining
+            destination.head, segments, resources, now_ms=now_ms, rest_waits=rest_waits
         ):
             destination.payloads.append(payload)
             # A body takes milliseconds: let others have the loop.
             await self._clock.sleep(0)
-        rest = [item.rest() for item in waiting if item.segment.rows_left]
+        soon = self._clock.monotonic() + REST_WAITS_S - self._linger_s
+        rest = [item.rest(soon) for item in waiting if item.segment.rows_left]
         self._batcher.put_back(destination.key, rest)
-        for segment in segments[: len(segments) - len(rest)]:
-            segment.columns = None
-            segment.charge.release()
+        for segment in segments:
+            if not segment.rows_left:
+                segment.columns = None
+                segment.charge.release()
         destination.segments = []
 
     async def _send(self, destination: Destination) -> bool:

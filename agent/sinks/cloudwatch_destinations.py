@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from agent.core.batch import Segment
     from agent.core.host import Clock, Task
     from agent.sinks.cloudwatch_payloads import Payload
+    from agent.sinks.cloudwatch_settings import CloudWatchSettings
 
     #: (operation, body) → answer
     Call = Callable[[str, bytes], Awaitable[Answer]]
@@ -111,6 +112,19 @@ class GroupOptions:
         if self.kms_key_id:
             body["kmsKeyId"] = self.kms_key_id
         return orjson.dumps(body)
+
+
+def options_of(settings: CloudWatchSettings) -> GroupOptions:
+    """
+    Return what *settings* say about groups.
+    """
+    return GroupOptions(
+        create=settings.create_groups,
+        retention_days=settings.retention_days,
+        tags=settings.tags,
+        log_group_class=settings.log_group_class,
+        kms_key_id=settings.kms_key_id,
+    )
 
 
 @dataclass(slots=True)

@@ -137,15 +137,17 @@ class Encoder:
         """
         Yield the payloads for the rows of *segments* that are not encoded yet, in sending order.
 
-        With *rest_waits*, rows behind a first payload that would not fill another one are left as they are.
+        With *rest_waits*, which says that there are more rows than fill a payload, what would not fill the last one is
+        left as it is: rows at the end of the sequence, or the last segment where rows of several are mixed.
         Raises PoisonError that names the segment which no payload can be made of.
         """
         columns = [segment.columns for segment in segments]
         held = [part for part in columns if part is not None]
         assert len(held) == len(segments), "a segment without columns has been encoded before"
+        start = segments[0].encoded
         try:
             for payload in self._encode(
-                head, segments, held, resources, now_ms, rest_waits=rest_waits
+                head, segments, held, resources, now_ms, start=start, rest_waits=rest_waits
             ):
                 for part, rows in zip(payload.parts, payload.part_rows, strict=True):
                     part.segment.encoded += rows
@@ -168,22 +170,32 @@ class Encoder:
         resources: Sequence[bytes],
         now_ms: int,
         *,
+        start: int = 0,
         rest_waits: bool = False,
     ) -> Iterator[Payload]:
+        """
+        Yield the payloads for all rows but the first *start*, which are of the first segment.
+        """
         order = order_rows(columns)
-        # Only of the first segment some rows can be encoded already, and then they were in sequence.
-        start, start_byte, stop = segments[0].encoded, 0, len(order)
-        if start and not order.in_sequence:
-            yield from self._encode(head, segments[:1], columns[:1], resources[:1], now_ms)
+        if len(segments) > 1 and not order.in_sequence and (start or rest_waits):
+            # What is left of the first was in sequence with what is on its way: it goes before anything else.
+            cut = 1 if start else len(segments) - 1
             yield from self._encode(
-                head, segments[1:], columns[1:], resources[1:], now_ms, rest_waits=rest_waits
+                head, segments[:cut], columns[:cut], resources[:cut], now_ms, start=start
             )
+            if start:
+                yield from self._encode(
+                    *(head, segments[1:], columns[1:], resources[1:], now_ms),
+                    rest_waits=rest_waits,
+                )
             return
+        assert order.in_sequence or not start, "rows were left behind others that came in between"
         rest_waits = rest_waits and order.in_sequence
         parts = [
             Part(segment, _earlier_of(segment, held))
             for segment, held in zip(segments, columns, strict=True)
         ]
+        start_byte, stop = 0, len(order)
         encoded: Encoded | None = None
         while start < stop:
             little = encoded is not None and _is_little(stop - start, encoded)

@@ -22,6 +22,7 @@ class Named:
 
     name: object
     rows_left: int = 0
+    encoded: int = 0
 
 
 def segment(name: object) -> Any:
@@ -108,8 +109,9 @@ def test_what_is_put_back_goes_first_with_its_age_and_the_size_of_what_is_left()
     for number in range(3):
         batcher.add("a", segment(number), bytes=60, events=4, now=float(number))
     taken = batcher.take("a")
+    assert batcher.fills(taken)
     taken[1].segment.rows_left = 1
-    batcher.put_back("a", [taken[1].rest()])
+    batcher.put_back("a", [taken[1].rest(soon=0.5)])
     assert batcher.oldest() == 1.0
     assert due(batcher, 2.0) == []
     batcher.add("a", segment(3), bytes=25, events=1, now=3.0)
@@ -117,6 +119,18 @@ def test_what_is_put_back_goes_first_with_its_age_and_the_size_of_what_is_left()
     assert names(batcher.take("a")) == [1, 2, 3]
     batcher.put_back("a", [])
     assert "a" not in batcher
+
+
+def test_what_is_left_of_a_segment_that_is_on_its_way_is_due_soon():
+    batcher = make()
+    batcher.add("a", segment(1), bytes=120, events=4, now=10.0)
+    (waiting,) = batcher.take("a")
+    waiting.segment.rows_left, waiting.segment.encoded = 1, 3
+    batcher.put_back("a", [waiting.rest(soon=6.0)])
+    assert due(batcher, 10.9) == []
+    assert due(batcher, 11.0) == ["a"]
+    assert waiting.rest(soon=12.0).since == 10.0
+    assert waiting.rest(soon=6.0).bytes == 30
 
 
 def test_clearing_returns_everything():
@@ -160,6 +174,7 @@ class Model(RuleBasedStateMachine):
         pile = self.model[key]
         assert names(taken) == [item[0] for item in pile[: len(taken)]]
         assert taken
+        assert len(taken) == len(pile) or self.batcher.fills(taken)
         # The last one is there because those before did not fill a payload.
         assert sum(item[1] for item in pile[: len(taken) - 1]) < 100
         assert sum(item[2] for item in pile[: len(taken) - 1]) < 10
@@ -167,7 +182,7 @@ class Model(RuleBasedStateMachine):
         rest = taken[len(taken) - kept :]
         if rest:
             rest[0].segment.rows_left = data.draw(st.integers(1, rest[0].events))
-            rest[0] = rest[0].rest()
+            rest[0] = rest[0].rest(self.now)
         self.batcher.put_back(key, rest)
         pile[: len(taken)] = [(*names([item]), *item[1:]) for item in rest]
         if not pile:

@@ -31,10 +31,10 @@ from agent.sinks.cloudwatch_payloads import Encoder
 supervisor.BACKOFF_S_MIN = 0.05
 encode = Encoder._encode
 
-def poisoned(self, head, segments, columns, *rest):
+def poisoned(self, head, segments, columns, *rest, **options):
     if any(b"POISON" in bytes(part.data) for part in columns):
         raise MemoryError("poisoned")
-    return encode(self, head, segments, columns, *rest)
+    return encode(self, head, segments, columns, *rest, **options)
 
 Encoder._encode = poisoned
 """

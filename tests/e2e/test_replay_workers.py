@@ -218,5 +218,6 @@ def test_a_start_is_that_of_the_parent_and_of_its_slowest_worker() -> None:
         )
         for startup_s in (0.2, 0.3)
     ]
-    report = merged(reports, before_s=0.5)
-    assert (report.startup_s, report.bytes_in, report.workers) == (0.8, 200, 2)
+    report = merged(reports, before_s=0.5, before_cpu_s=0.4)
+    assert (report.startup_s, report.startup_cpu_s) == (0.8, 0.6)
+    assert (report.bytes_in, report.workers) == (200, 2)

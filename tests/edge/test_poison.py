@@ -23,10 +23,10 @@ SCRIPTS = {
     "cloudwatch": """
 from agent.sinks import cloudwatch_payloads as module
 whole = module.Encoder._encode
-def encode(self, head, segments, columns, resources, now_ms):
+def encode(self, head, segments, columns, *rest, **options):
     if any(b"POISON" in bytes(held.data) for held in columns):
         raise ValueError("made to fail")
-    return whole(self, head, segments, columns, resources, now_ms)
+    return whole(self, head, segments, columns, *rest, **options)
 module.Encoder._encode = encode
 """,
     "archive": """

@@ -70,6 +70,11 @@ def test_instruction_sets_write_the_same(length):
     staged, bodies, texts = [], [], []
     for byte in (b'"', b"\\", b"\x01", b"\x7f", b"\xff", "日".encode()):
         texts += [b"a" * at + byte + b"b" * max(0, length - at - 1) for at in range(length + 1)]
+        # Many in a group of bytes, and one among them that is more than an escape.
+        texts += [b'"' * at + byte + b'\\"' * ((length - at) // 2) for at in range(length + 1)]
+        texts += [
+            b'a"' * (at // 2) + byte + b"\\" * max(0, length - at) for at in range(length + 1)
+        ]
     try:
         for level in (0, 1):
             _fastjson._simd_level(level)

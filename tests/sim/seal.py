@@ -2,7 +2,7 @@
 The seal child, in simulation: the production reader of staging and names of objects, without Parquet.
 
 An object is msgpack of its rows, so that a window costs a fraction of a millisecond.  The order of steps
-and of syncs is that of `agent/cli/seal.py`, which tests of its own run for real.
+and of syncs is that of `agent/cli/seal_window.py`, which tests of its own run for real.
 
 A child outlives the agent that started it (SIGKILL does not reach it), and the next one waits for its lock.
 """

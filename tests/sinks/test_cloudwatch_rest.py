@@ -9,6 +9,8 @@ import time
 import pytest
 
 from agent.core.batch import LossReason
+from agent.core.errors import PoisonError
+from agent.sinks import cloudwatch, cloudwatch_payloads
 from tests.contract.sink import LONG_S, make_segment, running
 from tests.sinks.cloudwatch_bench import GROUP
 
@@ -26,6 +28,13 @@ def rows_from(bench, first: int, count: int, *, begin_ns: int = time.time_ns() -
     return make_segment(bench.share, lines_from(first, count), start=first * 10, times_ns=times_ns)
 
 
+async def deliver(bench, *segments):
+    async with running(bench) as (sink, _, _):
+        for segment in segments:
+            sink.accept(segment)
+        await sink.drain(LONG_S)
+
+
 @pytest.fixture
 def bench(make_cloudwatch, fake):
     fake.create(GROUP, "a")
@@ -38,10 +47,8 @@ async def test_a_rest_waits_for_more_and_shares_a_request_with_it(bench, fake):
         sink.accept(first)
         await bench.resolve.until(EVENTS_MAX)
         assert (first.rows_open, first.rows_left) == (ROWS - EVENTS_MAX, ROWS - EVENTS_MAX)
-        before = bench.clock.seconds
         sink.accept(second)
         await bench.resolve.until(2 * EVENTS_MAX)
-        assert bench.clock.seconds - before < 300
         assert first.rows_open == second.rows_open == 0
         assert bench.share.held == 0
         assert sink.idle
@@ -49,13 +56,104 @@ async def test_a_rest_waits_for_more_and_shares_a_request_with_it(bench, fake):
     assert bench.lines("a") == lines_from(0, 2 * EVENTS_MAX)
 
 
-async def test_a_rest_is_sent_when_it_is_as_old_as_anything_may_get(bench, fake):
+async def test_a_rest_follows_within_a_second(bench, fake):
+    """
+    No checkpoint passes the rows that are delivered before it passes the others of their segment.
+    """
     async with running(bench) as (sink, _, _):
         accepted = bench.clock.seconds
         sink.accept(rows_from(bench, 0, ROWS))
         await bench.resolve.until(ROWS)
-        assert 300 <= bench.clock.seconds - accepted < 310
+        assert 1.0 <= bench.clock.seconds - accepted < 3.0
     assert bench.lines("a") == lines_from(0, ROWS)
+    assert bench.share.held == 0
+
+
+async def test_a_rest_waits_no_longer_than_anything(make_cloudwatch, fake):
+    fake.create(GROUP, "a")
+    bench = make_cloudwatch(linger_s=0.2)
+    async with running(bench) as (sink, _, _):
+        accepted = bench.clock.seconds
+        sink.accept(rows_from(bench, 0, ROWS))
+        await bench.resolve.until(ROWS)
+        assert bench.clock.seconds - accepted < 0.7
+
+
+@pytest.mark.parametrize(("lines", "waits"), [(12, True), (20, False)])
+async def test_what_fills_a_request_but_for_little_is_no_rest(bench, fake, lines, waits):
+    """
+    Ten lines of 100 kB fill one: two more are left, and ten more are sent.
+    """
+    segment = make_segment(bench.share, [f"{number:0100000}" for number in range(lines)])
+    async with running(bench) as (sink, _, _):
+        accepted = bench.clock.seconds
+        sink.accept(segment)
+        await bench.resolve.until(lines)
+        assert (bench.clock.seconds - accepted >= 1.0) == waits
+    assert fake.count("PutLogEvents") == 2
+
+
+async def test_where_rows_are_mixed_the_last_segment_waits_as_a_whole(bench, fake):
+    """
+    As much as fills no request is sent, not a request and a little more.
+    """
+    first, second = rows_from(bench, 0, 8000), rows_from(bench, 4000, 7000)
+    async with running(bench) as (sink, _, _):
+        accepted = bench.clock.seconds
+        sink.accept(first)
+        sink.accept(second)
+        await bench.resolve.until(8000)
+        assert (first.rows_open, second.rows_left) == (0, 7000)
+        await bench.resolve.until(15_000)
+        # Nothing of it was on its way: it lingers like anything else.
+        assert 300 <= bench.clock.seconds - accepted < 310
+    assert fake.count("PutLogEvents") == 2
+    assert bench.share.held == 0
+
+
+async def test_the_segment_that_cannot_be_encoded_is_named_behind_unsorted_rows(
+    make_cloudwatch, fake, monkeypatch
+):
+    """
+    Also where rows of another, which are not in the order of time, are in a payload already.
+    """
+    monkeypatch.setattr(cloudwatch_payloads, "BATCH_EVENTS_MAX", 5)
+    bench = make_cloudwatch()
+    now = time.time_ns()
+    good = make_segment(
+        bench.share, lines_from(0, 8), times_ns=[now - 10**9 * row for row in range(8)]
+    )
+    bad = make_segment(bench.share, lines_from(8, 5), start=500, times_ns=[now + 10**9] * 5)
+    whole = cloudwatch_payloads.Encoder._payload
+
+    def failing(self, encoded, parts, columns):
+        for part, rows in zip(parts, encoded.part_rows, strict=True):
+            if rows and part.segment is bad:
+                raise ValueError("as scripted")
+        return whole(self, encoded, parts, columns)
+
+    monkeypatch.setattr(cloudwatch_payloads.Encoder, "_payload", failing)
+    with pytest.raises(ExceptionGroup) as caught:
+        await deliver(bench, good, bad)
+    (poison,) = caught.value.exceptions
+    assert isinstance(poison, PoisonError)
+    assert poison.place == ("a", 0, bad.start, bad.stop)
+    assert bench.share.held == 0
+
+
+async def test_the_sink_rests_while_lines_linger_and_looks_often_while_it_works(bench, fake):
+    async with running(bench) as (sink, _, _):
+        sink.accept(rows_from(bench, 0, 10))
+        await bench.resolve.until(10)
+        resting = bench.clock.sleeps.count(cloudwatch.REST_MAX_S)
+        assert 550 < resting < 650
+        # Little memory is left: anything may be due at any time.
+        segment = rows_from(bench, 10, 10)
+        bench.share.guaranteed = 3 * bench.share.held
+        sink.accept(segment)
+        assert sink._rest_s() == cloudwatch.TICK_S
+        await bench.resolve.until(20)
+        assert bench.clock.sleeps.count(cloudwatch.REST_MAX_S) == resting
 
 
 async def test_a_drain_leaves_no_rest(bench, fake):
