@@ -53,7 +53,7 @@ import sys
 from agent.cli.main import main
 assert main(["seal", {str(spec_path)!r}]) == 0
 assert "pyarrow.parquet" in sys.modules
-sys.exit(sys.modules["numpy"] is not None)
+sys.exit(sys.modules.get("numpy") is not None)
 """
     done = subprocess.run([sys.executable, "-c", code], check=False, timeout=50)
     assert done.returncode == 0
