@@ -155,6 +155,7 @@ async def ask_child(
         if process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
     return process.returncode, stdout, stderr
 
 
