@@ -35,7 +35,8 @@ from agent.sinks.parquet_manifest import (
     SealedObject,
     SealManifest,
     SealSpec,
-    damage_of,
+    manifest_of,
+    survey,
 )
 from agent.sinks.parquet_schema import COLUMNS, ColumnType, Encoding, columns_with
 from agent.sinks.staging import block_bytes
@@ -44,7 +45,7 @@ from agent.sinks.staging_scan import scan
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from agent.sinks.parquet_manifest import Damage, Partition
+    from agent.sinks.parquet_manifest import Partition
     from agent.sinks.parquet_schema import Column
     from agent.sinks.staging import FrameHeader, StagedResource, StagedSegment
 
@@ -204,23 +205,10 @@ def seal(spec: SealSpec) -> SealManifest:
 
 def _seal(spec: SealSpec) -> SealManifest:
     _clear(spec.directory)
-    damage: list[Damage] = []
-    ranges: list[tuple[str, int, int]] = []
-    for scanned in scan(_DISK, spec.staging_path, spec.staging_length, decode=False):
-        if scanned.header is not None:
-            ranges += [(item.file_id, item.start, item.stop) for item in scanned.header.segments]
-        if scanned.data is None:
-            damage += damage_of(scanned)
-    names = ObjectNames(route=spec.route, node=spec.node, window=spec.window, ranges=ranges)
+    names, damage = survey(_DISK, spec)
     objects = Sealer(spec, names).run()
     _sync_directories(spec.directory, objects)
-    manifest = SealManifest(
-        window=spec.window,
-        staging_length=spec.staging_length,
-        rows=sum(item.rows for item in objects),
-        objects=tuple(objects),
-        damage=tuple(damage),
-    )
+    manifest = manifest_of(spec, objects, damage)
     _write_manifest(Path(spec.directory), msgspec.json.encode(manifest))
     return manifest
 

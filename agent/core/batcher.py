@@ -147,7 +147,7 @@ class Batcher(Generic[Key]):
         pile = self._piles[key]
         taken: list[Waiting] = []
         taken_bytes = taken_events = 0
-        while pile.waiting and taken_bytes < self._bytes_max and taken_events < self._events_max:
+        while pile.waiting and not self._fill(taken_bytes, taken_events):
             head = pile.waiting.popleft()
             taken.append(head)
             taken_bytes += head.bytes
@@ -166,10 +166,7 @@ class Batcher(Generic[Key]):
         """
         Return whether *waiting* fills a payload.
         """
-        return (
-            sum(item.bytes for item in waiting) >= self._bytes_max
-            or sum(item.events for item in waiting) >= self._events_max
-        )
+        return self._fill(sum(item.bytes for item in waiting), sum(item.events for item in waiting))
 
     def put_back(self, key: Key, rest: Sequence[Waiting]) -> None:
         """
@@ -203,8 +200,11 @@ class Batcher(Generic[Key]):
         return segments
 
     def _note_full(self, key: Key, pile: Pile) -> None:
-        if pile.bytes >= self._bytes_max or pile.events >= self._events_max:
+        if self._fill(pile.bytes, pile.events):
             self._full[key] = None
+
+    def _fill(self, size: int, events: int) -> bool:
+        return size >= self._bytes_max or events >= self._events_max
 
     def _push(self, since: float, key: Key) -> None:
         self._number += 1

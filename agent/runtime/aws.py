@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from agent.core.aws import AwsSettings
 from agent.runtime.aws_credentials import Identity
-from agent.runtime.aws_endpoints import Endpoint, endpoint_for, host_header, request_url
+from agent.runtime.aws_endpoints import Endpoint, endpoint_for, request_url
 from agent.runtime.aws_http import Http, HttpResponse
 from agent.runtime.aws_signature import Keys, Signer
+from agent.runtime.http_connect import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -210,4 +211,7 @@ def request_headers(url: str, headers: Mapping[str, str]) -> dict[str, str]:
     """
     Return *headers* with lower-case names, and the host of *url*.
     """
-    return {"host": host_header(url), **{name.lower(): value for name, value in headers.items()}}
+    return {
+        "host": place_of(url).header,
+        **{name.lower(): value for name, value in headers.items()},
+    }

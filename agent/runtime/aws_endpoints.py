@@ -16,9 +16,8 @@ In GovCloud the plain hosts of `logs` and `sts` are the FIPS ones.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,21 +88,3 @@ def request_url(
     if not query:
         return base + path
     return f"{base}{path}?{urlencode(query, quote_via=quote, safe='-_.~')}"
-
-
-def host_header(url: str) -> str:
-    """
-    Return the Host header for *url*: with the port where it is not the scheme's own.
-    """
-    scheme, _, rest = url.partition("://")
-    return _host(f"{scheme}://{rest.partition('/')[0]}")
-
-
-@lru_cache(maxsize=256)
-def _host(base: str) -> str:
-    parts = urlsplit(base)
-    host = parts.hostname or ""
-    if ":" in host:
-        host = f"[{host}]"
-    default = {"http": 80, "https": 443}.get(parts.scheme)
-    return host if parts.port in (None, default) else f"{host}:{parts.port}"

@@ -22,9 +22,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+from agent.sinks.staging_scan import scan
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from agent.core.host import StateDisk
     from agent.sinks.staging_scan import Scanned
 
 SPEC_NAME = "spec.json"
@@ -134,6 +137,36 @@ class ObjectNames:
         path = partition.path
         state.update(path.encode())
         return f"{path}/{self._node}-{self._window:08d}-{state.hexdigest()}.parquet"
+
+
+def survey(disk: StateDisk, spec: SealSpec) -> tuple[ObjectNames, list[Damage]]:
+    """
+    Return the names of the window's objects, and what of its staging is damaged; reads all of it, and decodes nothing.
+    """
+    damage: list[Damage] = []
+    ranges: list[tuple[str, int, int]] = []
+    for scanned in scan(disk, spec.staging_path, spec.staging_length, decode=False):
+        if scanned.header is not None:
+            ranges += [(item.file_id, item.start, item.stop) for item in scanned.header.segments]
+        if scanned.data is None:
+            damage += damage_of(scanned)
+    names = ObjectNames(route=spec.route, node=spec.node, window=spec.window, ranges=ranges)
+    return names, damage
+
+
+def manifest_of(
+    spec: SealSpec, objects: Sequence[SealedObject], damage: Iterable[Damage]
+) -> SealManifest:
+    """
+    Return what the child says to have made of the window.
+    """
+    return SealManifest(
+        window=spec.window,
+        staging_length=spec.staging_length,
+        rows=sum(item.rows for item in objects),
+        objects=tuple(objects),
+        damage=tuple(damage),
+    )
 
 
 def damage_of(scanned: Scanned) -> Iterator[Damage]:

@@ -12,7 +12,8 @@ from botocore.endpoint_provider import EndpointProvider
 from botocore.exceptions import EndpointProviderError
 from botocore.loaders import Loader
 
-from agent.runtime.aws_endpoints import Endpoint, endpoint_for, host_header, request_url
+from agent.runtime.aws_endpoints import Endpoint, endpoint_for, request_url
+from agent.runtime.http_connect import place_of
 
 REGIONS = [
     "us-east-1",
@@ -89,7 +90,7 @@ def test_a_bucket_with_dots_and_one_of_a_custom_endpoint_stay_in_the_path():
     ],
 )
 def test_the_host_header_has_a_port_where_it_must(url, host):
-    assert host_header(url) == host
+    assert place_of(url).header == host
 
 
 def test_a_path_is_absolute():

@@ -13,8 +13,9 @@ from botocore.compat import HTTPHeaders
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent.runtime.aws_endpoints import Endpoint, host_header, request_url
+from agent.runtime.aws_endpoints import Endpoint, request_url
 from agent.runtime.aws_signature import KEYS_KEPT_MAX, Keys, Signer
+from agent.runtime.http_connect import place_of
 
 AT_S = 1_795_900_000.75
 REGION = "eu-central-1"
@@ -64,7 +65,7 @@ def test_it_is_botocores(
     """
     url = request_url(Endpoint("https://x.test:8443", custom=True), service, f"/{key}", query)
     ready = {
-        "host": host_header(url),
+        "host": place_of(url).header,
         "x-amz-content-sha256": "UNSIGNED-PAYLOAD",
         **headers,
     }

@@ -18,13 +18,12 @@ import msgspec
 from agent._fastparse import FLAG_EARLIER, FLAG_STREAM_MASK
 from agent.sinks.parquet_manifest import (
     MANIFEST_NAME,
-    ObjectNames,
     Partition,
     SealedObject,
-    SealManifest,
     SealSpec,
     cluster_part,
-    damage_of,
+    manifest_of,
+    survey,
 )
 from agent.sinks.parquet_staging import make_directories, read_range, write_file
 from agent.sinks.staging import block_bytes
@@ -99,13 +98,7 @@ def seal(disk: StateDisk, spec: SealSpec) -> Iterator[None]:
             disk.remove_tree(path)
         elif name.startswith(MANIFEST_NAME):
             disk.unlink(path)
-    damage: list[Any] = []
-    ranges: list[tuple[str, int, int]] = []
-    for scanned in scan(disk, spec.staging_path, spec.staging_length, decode=False):
-        if scanned.header is not None:
-            ranges += [(item.file_id, item.start, item.stop) for item in scanned.header.segments]
-        if scanned.data is None:
-            damage += damage_of(scanned)
+    names, damage = survey(disk, spec)
     yield
     pieces: dict[Partition, list[tuple[Any, list[Row]]]] = {}
     for resource, segment, block in blocks(disk, spec.staging_path, spec.staging_length):
@@ -117,7 +110,6 @@ def seal(disk: StateDisk, spec: SealSpec) -> Iterator[None]:
             parts.setdefault(partition, []).append(row)
         for partition, rows in parts.items():
             pieces.setdefault(partition, []).append((place, rows))
-    names = ObjectNames(route=spec.route, node=spec.node, window=spec.window, ranges=ranges)
     objects = []
     for partition, found in pieces.items():
         key = names.key(partition)
@@ -131,13 +123,7 @@ def seal(disk: StateDisk, spec: SealSpec) -> Iterator[None]:
         objects.append(SealedObject(key=key, bytes=len(encoded), rows=len(rows)))
         yield
     objects.sort(key=lambda item: item.key)
-    manifest = SealManifest(
-        window=spec.window,
-        staging_length=spec.staging_length,
-        rows=sum(item.rows for item in objects),
-        objects=tuple(objects),
-        damage=tuple(damage),
-    )
+    manifest = manifest_of(spec, objects, damage)
     path = os.path.join(spec.directory, MANIFEST_NAME)
     write_file(disk, f"{path}.tmp", msgspec.json.encode(manifest), durable=True)
     yield
