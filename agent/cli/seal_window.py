@@ -7,11 +7,12 @@ One sealed window of staging to Parquet: the work of `tailrace seal`.
   their file.
 - Memory: at most `pending_bytes_max` of decoded rows wait for their row group, for at most
   PARTITIONS_OPEN_MAX partitions at a time; a window of more is read again for the next ones.
-- Writes the manifest last, by rename, when all files are durable.  Run again, it does the same again:
-  same keys, same rows.
+- Writes the manifest last, by rename, when all files are durable.  Run again before that, it does the same
+  again: same keys, same rows.
 - Damaged frames are left out and named in the manifest; they do not stop the others.
 - Two of them never work in one directory: the child of an agent that was killed goes on for a while, and
-  the next agent's child waits for the lock on the directory until that one has ended.
+  the next agent's child waits for the lock on the directory until that one has ended.  Where a manifest is,
+  nothing is left to do: a child that comes late does not take files from under their upload.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from agent.sinks.parquet_manifest import (
     SealManifest,
     SealSpec,
     manifest_of,
+    read_manifest,
     survey,
 )
 from agent.sinks.parquet_schema import COLUMNS, ColumnType, Encoding, columns_with
@@ -197,10 +199,12 @@ class Sealer:
 
 def seal(spec: SealSpec) -> SealManifest:
     """
-    Write the window's Parquet files and its manifest into the spec's directory, whatever is there already.
+    Write the window's Parquet files and its manifest into the spec's directory, if no other child has done so.
     """
     with _locked(spec.directory):
-        return _seal(spec)
+        # An agent may know of it, and be at its upload: then no file of it may go, not even for a moment.
+        made = read_manifest(_DISK, spec.directory, spec.staging_length)
+        return made if made is not None else _seal(spec)
 
 
 def _seal(spec: SealSpec) -> SealManifest:

@@ -16,12 +16,14 @@ prefix included.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from agent.sinks.parquet_staging import read_range
 from agent.sinks.staging_scan import scan
 
 if TYPE_CHECKING:
@@ -201,3 +203,20 @@ def name_part(text: str) -> str:
     Return *text* with what is awkward in a key replaced: a partition's value must not need an escape.
     """
     return _ILLEGAL.sub("-", text)[:NAME_PART_MAX]
+
+
+def read_manifest(
+    disk: StateDisk, directory: str, staging_length: int | None = None
+) -> SealManifest | None:
+    """
+    Return what a child says to have made in *directory*; None where it has to be made (again).
+
+    Where *staging_length* is given, a manifest of more or less than that is none.
+    """
+    try:
+        encoded = read_range(disk, os.path.join(directory, MANIFEST_NAME), 0, None)
+        manifest = msgspec.json.decode(encoded, type=SealManifest)
+    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+        # One that the disk has damaged is none: the staging file is there until the store knows the objects.
+        return None
+    return manifest if staging_length in (None, manifest.staging_length) else None

@@ -22,13 +22,11 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from agent.core import counters as metric
 from agent.core.checkpoint import SinkRows, Transaction, Window
 from agent.core.cursor import resume_place
 from agent.core.errors import RetryError
-from agent.sinks.parquet_manifest import MANIFEST_NAME, Damage, SealManifest, damage_of
+from agent.sinks.parquet_manifest import Damage, damage_of, read_manifest
 from agent.sinks.parquet_recovery import losses_of, remove_file
 from agent.sinks.parquet_staging import make_directories, read_range, write_all
 from agent.sinks.staging import FILE_HEAD, FRAME_HEAD, encode_file_head
@@ -186,7 +184,7 @@ def _adopt(
     """
     directory = paths.sealed(number)
     relative = os.path.relpath(directory, paths.state_dir)
-    manifest = _manifest(disk, directory)
+    manifest = read_manifest(disk, directory)
     if manifest is not None:
         named = [(item.key, item.bytes) for item in manifest.objects]
     elif not has_staging:
@@ -295,14 +293,6 @@ def _size_of(disk: StateDisk, path: str) -> int:
         return disk.size(fd)
     finally:
         disk.close(fd)
-
-
-def _manifest(disk: StateDisk, directory: str) -> SealManifest | None:
-    try:
-        encoded = read_range(disk, os.path.join(directory, MANIFEST_NAME), 0, None)
-        return msgspec.json.decode(encoded, type=SealManifest)
-    except (FileNotFoundError, msgspec.DecodeError):
-        return None
 
 
 def _parquet_files(disk: StateDisk, directory: str, below: str) -> Iterator[tuple[str, int]]:

@@ -18,8 +18,7 @@ from agent.core.cursor import cursor_at
 from agent.core.errors import StopError
 from agent.runtime.disk import OsDisk
 from agent.runtime.state_disk import OsStateDisk
-from agent.sinks.parquet_manifest import damage_of
-from agent.sinks.parquet_windows import read_manifest
+from agent.sinks.parquet_manifest import damage_of, read_manifest
 from agent.sinks.staging import (
     FRAME_HEAD,
     FRAME_LENGTHS,

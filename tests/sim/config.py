@@ -47,6 +47,7 @@ def config_of(plan: Plan) -> Config:
             prefix=shard,
             region="eu-central-1",
             window_age_s=6.0,
+            window_bytes_max=1000 if plan.small_windows else 128 << 20,
             frame_age_s=0.5,
             frame_bytes=8192,
             multipart_bytes_min=1500 if plan.multipart else 16 << 20,

@@ -221,7 +221,7 @@ class SimHost:
     async def run_child(self, arguments: Sequence[str], *, name: str) -> tuple[int, str]:
         self.check()
         assert arguments[0] == "seal"
-        return await self.world.children.start(arguments[1])
+        return await self.world.children.start(arguments[1:])
 
     def _before_change(self, operation: str, path: str) -> None:
         if self.changes_left is not None:

@@ -24,6 +24,7 @@ from agent.sources import follow as follow_module
 from agent.sources import reader as reader_module
 from agent.sources.follow import Follow
 from agent.sources.segments import Segments
+from tests.sim import seal
 from tests.sim.schedule import plan_of
 from tests.sim.world import World
 
@@ -177,6 +178,13 @@ def staging_not_cut_at_start() -> Iterator[None]:
         return recover(disk, paths, window, length, now_ns)
 
     with _patched((parquet_recovery, "_recover_open", whole)):
+        yield
+
+
+@_mutant
+def late_child_seals_again() -> Iterator[None]:
+    """The child of a killed agent makes files anew that the next agent is uploading."""
+    with _patched((seal, "read_manifest", lambda *_: None)):
         yield
 
 

@@ -48,6 +48,7 @@ class Plan(NamedTuple):
     multipart: bool
     events: tuple[Event, ...]
     shards: bool = False  # names are made of a field
+    small_windows: bool = False  # sealed for their size, several by one child
 
     def with_events(self, events: list[Event]) -> Plan:
         """
@@ -94,6 +95,7 @@ def plan_of(seed: int, ticks: float = TICKS) -> Plan:
         dice.random() < 0.3,
         tuple(events),
         shards=seed % 5 == 0,
+        small_windows=seed % 3 == 0,
     )
 
 

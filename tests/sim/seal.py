@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,6 +24,7 @@ from agent.sinks.parquet_manifest import (
     SealSpec,
     cluster_part,
     manifest_of,
+    read_manifest,
     survey,
 )
 from agent.sinks.parquet_staging import make_directories, read_range, write_file
@@ -31,7 +33,7 @@ from agent.sinks.staging_scan import scan
 from tests.sim.disk import SimStateDisk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from random import Random
 
     from agent.core.host import StateDisk
@@ -92,6 +94,8 @@ def seal(disk: StateDisk, spec: SealSpec) -> Iterator[None]:
     """
     Do what the child does; between two steps it yields, and may never be resumed.
     """
+    if read_manifest(disk, spec.directory, spec.staging_length) is not None:
+        return
     for name, is_directory in disk.list(spec.directory):
         path = os.path.join(spec.directory, name)
         if is_directory:
@@ -131,6 +135,18 @@ def seal(disk: StateDisk, spec: SealSpec) -> Iterator[None]:
     disk.sync_directory(spec.directory)
 
 
+@dataclass
+class Child:
+    """
+    One process: windows one after the other.
+    """
+
+    paths: list[str]
+    #: None: nobody waits for it any more, or it is dead.
+    done: asyncio.Future[tuple[int, str]] | None
+    work: Iterator[None] = field(default_factory=lambda: iter(()))
+
+
 class Children:
     """
     The seal children of a node.
@@ -139,21 +155,23 @@ class Children:
     def __init__(self, world: Node, random: Random) -> None:
         self._world = world
         self._random = random
-        self._running: dict[str, list[Any]] = {}
+        self._running: dict[str, list[Child]] = {}
 
-    async def start(self, spec_path: str) -> tuple[int, str]:
+    async def start(self, spec_paths: Sequence[str]) -> tuple[int, str]:
         """
-        Run a child for the spec at *spec_path*; cancelled, it is killed.
+        Run a child for the specs at *spec_paths*; cancelled, it is killed.
         """
         done: asyncio.Future[tuple[int, str]] = self._world.loop.create_future()
-        child = [done, None]
-        self._world.loop.call_later(0.05, self._begin, child, spec_path)
+        child = Child(list(spec_paths), done)
+        # On a busy node it takes a while: windows pile up behind it, and the agent may be gone before it begins.
+        start_s = self._random.choice((0.05, 0.05, 3.0))
+        self._world.loop.call_later(start_s, self._begin, child)
         try:
             return await done
         except asyncio.CancelledError:
             # SIGKILL for the agent is none for the child; a cancelled run kills it.
             if self._world.host is not None and self._world.host.alive:
-                child[0] = None
+                child.done = None
             raise
 
     def lose_power(self) -> None:
@@ -162,42 +180,45 @@ class Children:
         """
         for queue in self._running.values():
             for child in queue:
-                child[0] = None
+                child.done = None
         self._running.clear()
 
-    def _begin(self, child: list[Any], spec_path: str) -> None:
-        if child[0] is None:
+    def _begin(self, child: Child) -> None:
+        if child.done is None:
+            return
+        if not child.paths:
+            self._end(child, 0, "")
             return
         disk = SimStateDisk(self._world.tree, fault=self._world.disk_fault)
         try:
-            spec = msgspec.json.decode(read_range(disk, spec_path, 0, None), type=SealSpec)
+            spec = msgspec.json.decode(read_range(disk, child.paths.pop(0), 0, None), type=SealSpec)
         except (OSError, msgspec.DecodeError) as error:
             self._end(child, 1, str(error))
             return
         queue = self._running.setdefault(spec.directory, [])
         queue.append(child)
-        child[1] = seal(disk, spec)
+        child.work = seal(disk, spec)
         if len(queue) == 1:
             self._step(spec.directory)
 
     def _step(self, directory: str) -> None:
         queue = self._running.get(directory, [])
-        while queue and queue[0][0] is None:
+        while queue and queue[0].done is None:
             queue.pop(0)
         if not queue:
             return
         child = queue[0]
         try:
-            next(child[1])
+            next(child.work)
         except StopIteration:
             queue.pop(0)
-            self._end(child, 0, "")
+            self._begin(child)
         except OSError as error:
             queue.pop(0)
             self._end(child, 1, str(error))
         self._world.loop.call_later(self._random.random() * 0.05, self._step, directory)
 
     @staticmethod
-    def _end(child: list[Any], code: int, text: str) -> None:
-        if child[0] is not None and not child[0].done():
-            child[0].set_result((code, text))
+    def _end(child: Child, code: int, text: str) -> None:
+        if child.done is not None and not child.done.done():
+            child.done.set_result((code, text))

@@ -21,7 +21,7 @@ from tests.sim.world import World
 #: A mutant, a seed that finds it, and the promise that it breaks.
 KNOWN = [
     ("one_offset_for_both_streams", 0, "P1"),
-    ("staging_not_cut_at_start", 0, "P4"),
+    ("staging_not_cut_at_start", 4, "P4"),
     ("charge_not_released", 0, "P6"),
 ]
 

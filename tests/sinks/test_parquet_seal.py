@@ -17,6 +17,7 @@ from agent._fastparse import (
     FLAG_UNTERMINATED,
 )
 from agent.cli import seal_window
+from agent.sinks.parquet_manifest import MANIFEST_NAME
 from tests.sinks.parquet_kit import START_NS, read_parquet
 from tests.sinks.seal_kit import segment, spec_of
 
@@ -40,6 +41,7 @@ def test_the_same_window_gives_the_same_keys_and_rows(tmp_path: Path) -> None:
     rows = read_parquet(tmp_path / "sealed").to_pylist()
     (tmp_path / "sealed" / "cluster=old").mkdir()
     (tmp_path / "sealed" / "cluster=old" / "x.parquet").write_bytes(b"half")
+    (tmp_path / "sealed" / MANIFEST_NAME).unlink()
     again = seal_window.seal(spec)
     assert again == first
     assert read_parquet(tmp_path / "sealed").to_pylist() == rows
@@ -53,6 +55,7 @@ def test_another_window_has_other_keys(tmp_path: Path, change: dict[str, Any]) -
     """
     spec = spec_of(tmp_path, [segment(pod="p", file=1, start=0, times=[START_NS])])
     first = seal_window.seal(spec).objects[0].key
+    (tmp_path / "sealed" / MANIFEST_NAME).unlink()
     assert seal_window.seal(msgspec.structs.replace(spec, **change)).objects[0].key != first
 
 
