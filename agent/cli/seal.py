@@ -1,5 +1,5 @@
 """
-`tailrace seal SPEC.json`: one sealed window of staging to Parquet, in a process of its own.
+`tailrace seal SPEC.json…`: sealed windows of staging to Parquet, one after the other, in a process of its own.
 
 pyarrow costs 38–75 MB for ever in the process that imports it, so the agent starts this child instead.
 """
@@ -34,19 +34,18 @@ def main(args: argparse.Namespace) -> int:
 
     from agent.cli.seal_window import seal
 
-    spec = msgspec.json.decode(Path(args.spec).read_bytes(), type=SealSpec)
     # One core of a node that has other work: a thread pool would only add memory.  The system's
     # allocator gives back what a row group needed: 135 MiB at the peak instead of 178 with mimalloc.
     pa.set_cpu_count(1)
     pa.set_memory_pool(pa.system_memory_pool())
-    try:
-        seal(spec)
-    except StopError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        print(
-            f"window {spec.window} of route {spec.route} cannot be sealed: {error}", file=sys.stderr
-        )
-        return 1
+    for path in args.specs:
+        try:
+            spec = msgspec.json.decode(Path(path).read_bytes(), type=SealSpec)
+            seal(spec)
+        except StopError as error:
+            print(error, file=sys.stderr)
+            return error.exit_code
+        except OSError as error:
+            print(f"the window of {path} cannot be sealed: {error}", file=sys.stderr)
+            return 1
     return 0

@@ -139,7 +139,7 @@ def _add_delivery(commands: argparse._SubParsersAction[_Parser]) -> None:
     worker.add_argument("spec", metavar="SPEC.json")
     worker.set_defaults(module=MODULES["replay"], function="share")
     seal = commands.add_parser("seal", prog="tailrace seal")
-    seal.add_argument("spec", metavar="SPEC.json")
+    seal.add_argument("specs", metavar="SPEC.json", nargs="+")
     seal.set_defaults(module=MODULES["seal"], function="main")
     credentials = commands.add_parser("credentials", prog="tailrace credentials")
     credentials.set_defaults(module=MODULES["credentials"], function="main")

@@ -19,7 +19,7 @@ from agent.core.cursor import cursor_at
 from agent.core.ledger import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from agent.core.batch import Loss, LossReason, Segment
@@ -36,7 +36,15 @@ class Resolver:
 
     __slots__ = (
         *("_charge", "_counters", "_moved", "_route", "_unresolved"),
-        *("_passed", "delivered_bytes", "ledgers", "letter_reasons", "losses", "unkept"),
+        *(
+            "_passed",
+            "checkpoint_wanted",
+            "delivered_bytes",
+            "ledgers",
+            "letter_reasons",
+            "losses",
+            "unkept",
+        ),
     )
 
     def __init__(
@@ -47,9 +55,11 @@ class Resolver:
         share: Share,
         *,
         letter_reasons: AbstractSet[LossReason] = frozenset(),
+        checkpoint_wanted: Callable[[], None] = lambda: None,
     ) -> None:
         self._route = route
         self._counters = counters
+        self.checkpoint_wanted = checkpoint_wanted
         self.ledgers = {log: Ledger(cursor) for log, cursor in cursors.items()}
         #: Losses that no checkpoint has written yet.
         self.losses: list[Loss] = []

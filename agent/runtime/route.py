@@ -117,6 +117,7 @@ class Route:
             self._counters,
             self._share,
             letter_reasons=frozenset() if self._letters is None else self._letters.reasons,
+            checkpoint_wanted=self._commit_wanted.set,
         )
         reader = self.reader = self._files.reader(
             self.settings.name,

@@ -31,6 +31,7 @@ from agent.core.faults import point
 from agent.core.retry import Backoff
 from agent.core.sayings import TELL_EVERY_S, Sayings
 from agent.sinks.changes import Changes
+from agent.sinks.parquet_frames import PendingFrame
 from agent.sinks.parquet_prefixes import Prefixes
 from agent.sinks.parquet_recovery import StagingPaths, recover
 from agent.sinks.parquet_staging import StagingFile
@@ -51,8 +52,6 @@ if TYPE_CHECKING:
     from agent.sinks.protocol import Resolve
     from agent.sinks.staging import Frame
 
-#: Fixed bytes of a staged row besides its message.
-ROW_BYTES = 22
 #: The open window's part of `staging_bytes_max`, at which it is closed whatever the estimate says:
 #: otherwise a full sink would wait for the window's age.
 OPEN_PART = 4
@@ -102,9 +101,7 @@ class ParquetSink(Sink):
             sayings=self._sayings,
         )
         # In memory, not yet framed.
-        self._pending: list[Segment] = []
-        self._pending_bytes = 0
-        self._pending_since = 0.0
+        self._pending = PendingFrame(settings)
         self._framing: list[Segment] = []
         # The open window.  `_written` ≥ what `confirm` returned last ≥ `_committed`.
         self._file: StagingFile | None = None
@@ -148,11 +145,7 @@ class ParquetSink(Sink):
         """
         Take *segment* for the next frame.
         """
-        since = self._host.clock.monotonic() - segment.waited_s
-        self._pending_since = min(self._pending_since, since) if self._pending else since
-        self._pending.append(segment)
-        self._pending_bytes += segment.message_bytes + ROW_BYTES * segment.rows
-        if len(self._pending) == 1 or self._pending_bytes >= self._settings.frame_bytes:
+        if self._pending.add(segment, self._host.clock.monotonic()):
             self._changes.tell()
 
     async def run(self) -> None:
@@ -168,11 +161,15 @@ class ParquetSink(Sink):
         try:
             while True:
                 self._tell_full()
+                if self._checkpoint_due:
+                    self._resolve.checkpoint_wanted()
+                # Before the next frame: under a load that never pauses there is always one.
+                closing = self._close_due and self._confirmed == self._committed
+                if closing:
+                    await self._close_window()
                 if self._frame_due:
                     await self._stage()
-                elif self._close_due and self._confirmed == self._committed:
-                    await self._close_window()
-                else:
+                elif not closing:
                     await self._changes.wait(self._wait_s())
         finally:
             for child in children:
@@ -223,9 +220,10 @@ class ParquetSink(Sink):
         """
         Close the staging file, after the write that may be under way; give back the memory of the rest.
         """
-        for segment in (*self._framing, *self._pending):
+        for segment in self._framing:
             segment.release()
-        self._framing, self._pending = [], []
+        self._framing = []
+        self._pending.release()
         for file in (self._file, self._next_file):
             if file is not None:
                 await self._host.run_blocking(file.close)
@@ -238,24 +236,40 @@ class ParquetSink(Sink):
     def _frame_due(self) -> bool:
         if not self._pending:
             return False
-        if self._draining or self._pending_bytes >= self._settings.frame_bytes:
+        if self._draining or self._pending.full:
             return True
-        return self._host.clock.monotonic() - self._pending_since >= self._settings.frame_age_s
+        return self._host.clock.monotonic() >= self._pending.due_at
+
+    @property
+    def _checkpoint_due(self) -> bool:
+        """
+        Whether a window is full of rows that no checkpoint has: only what is committed can be sealed.
+        """
+        return (
+            # Where what was confirmed could not be committed, the next time is a matter of the interval.
+            self._confirmed == self._committed
+            and not self._is_full(self._committed)
+            and self._is_full(self._written)
+        )
 
     @property
     def _close_due(self) -> bool:
         if not self._committed:
             return False
+        if self._finishing or self._is_full(self._committed):
+            return True
+        # Where sealing takes longer than that, as on a busy node, windows become larger, not more.
+        age_s = self._host.clock.monotonic() - self._opened_at
+        return age_s >= self._settings.window_age_s and not self._sealed.sealing
+
+    def _is_full(self, staged: int) -> bool:
+        """
+        Return whether a window of *staged* bytes of staging is to be sealed for its size.
+        """
         settings = self._settings
         return (
-            self._finishing
-            or self._committed * self._sealed.ratio >= settings.window_bytes_max
-            or self._committed >= settings.staging_bytes_max // OPEN_PART
-            or (
-                self._host.clock.monotonic() - self._opened_at >= settings.window_age_s
-                # Where sealing takes longer than that, as on a busy node, windows become larger, not more.
-                and not self._sealed.sealing
-            )
+            staged * self._sealed.ratio >= settings.window_bytes_max
+            or staged >= settings.staging_bytes_max // OPEN_PART
         )
 
     def _wait_s(self) -> float | None:
@@ -265,7 +279,7 @@ class ParquetSink(Sink):
         now = self._host.clock.monotonic()
         until: list[float] = []
         if self._pending:
-            until.append(self._pending_since + self._settings.frame_age_s)
+            until.append(self._pending.due_at)
         # Not `_close_due`: the age can be reached between its answer and this one.
         if self._committed and self._confirmed == self._committed and not self._sealed.sealing:
             until.append(self._opened_at + self._settings.window_age_s)
@@ -277,7 +291,7 @@ class ParquetSink(Sink):
         """
         Write one frame.
         """
-        segments = self._framing = self._take()
+        segments = self._framing = self._pending.take()
         parts = [part for segment in segments for part in segment.by_name]
         frame = await self._host.run_blocking(encode_frame, segments, self._prefixes.of(parts))
         backoff = Backoff()
@@ -290,20 +304,6 @@ class ParquetSink(Sink):
             await wait_after(error, backoff, host=self._host)
         self._framing = []
         self._changes.tell()
-
-    def _take(self) -> list[Segment]:
-        """
-        Return the pending segments of the next frame.
-        """
-        count, size = 0, 0
-        for segment in self._pending:
-            count += 1
-            size += segment.message_bytes + ROW_BYTES * segment.rows
-            if size >= self._settings.frame_bytes:
-                break
-        taken, self._pending = self._pending[:count], self._pending[count:]
-        self._pending_bytes -= size
-        return taken
 
     async def _append(self, frame: Frame, segments: list[Segment]) -> bool:
         """

@@ -17,34 +17,29 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from agent.core import counters as metric
 from agent.core.batch import Loss, LossReason
 from agent.core.checkpoint import Transaction
-from agent.core.errors import RetryError, StopError
+from agent.core.errors import RetryError
 from agent.core.faults import point
 from agent.core.retry import Backoff
-from agent.sinks.parquet_manifest import MANIFEST_NAME, SPEC_NAME, SealManifest, SealSpec
+from agent.sinks.parquet_child import SealChild, together
 from agent.sinks.parquet_recovery import losses_of, remove_file
-from agent.sinks.parquet_staging import make_directories, read_range, write_file
 from agent.sinks.parquet_upload import Upload, wait_after
 
 if TYPE_CHECKING:
     from agent.core.checkpoint import Store, Window
     from agent.core.counters import Counters
-    from agent.core.host import Host, StateDisk
+    from agent.core.host import Host
     from agent.core.sayings import Sayings
     from agent.sinks.changes import Changes
+    from agent.sinks.parquet_manifest import SealManifest
     from agent.sinks.parquet_recovery import StagingPaths
     from agent.sinks.parquet_settings import ParquetSettings
     from agent.sinks.parquet_upload import ObjectStore
 
-#: Decoded rows that wait in the child for their row group, in row groups: the open hour and a late one.
-PENDING_ROW_GROUPS = 2
 #: What a new measurement of Parquet bytes per staged byte counts for.
 RATIO_WEIGHT = 0.5
-EXIT_STATE_BROKEN = 70
 
 
 class SealedWindows:
@@ -67,8 +62,8 @@ class SealedWindows:
     ) -> None:
         self._settings = settings
         self._paths = paths
-        self._node = node
         self._host = host
+        self._child = SealChild(settings, paths=paths, node=node, host=host)
         self._store = store
         self._counters = counters
         self._objects = objects
@@ -110,12 +105,26 @@ class SealedWindows:
         """
         Turn windows into Parquet files, oldest first, until cancelled.
         """
+        failures, backoff = 0, Backoff()
         while True:
-            unsealed = [item.number for item in self._windows.values() if not item.objects]
-            if unsealed:
-                await self._seal(self._windows[min(unsealed)])
-            else:
+            unsealed = [self._windows[number] for number in sorted(self._windows)]
+            unsealed = [window for window in unsealed if not window.objects]
+            if not unsealed:
                 await self._changes.wait(None)
+                continue
+            # Made by a child just now, or by an earlier run that got so far.
+            manifest = await self._child.manifest(unsealed[0])
+            if manifest is not None:
+                await self._seal(unsealed[0], manifest)
+                failures, backoff = 0, Backoff()
+                continue
+            # What fails is tried alone: it may not take the others with it.
+            windows = unsealed[:1] if failures else together(unsealed)
+            error = await self._child.run(windows, failures)
+            if error is not None:
+                failures += 1
+                self.told_and_counted("seal_failed", error, "seal")
+                await wait_after(error, backoff, host=self._host)
 
     async def run_upload(self) -> None:
         """
@@ -145,8 +154,10 @@ class SealedWindows:
         self._counters.set(metric.SEALED_BYTES, self.sealed_bytes, self._paths.route)
         self._changes.tell()
 
-    async def _seal(self, window: Window) -> None:
-        manifest = await self._manifest(window)
+    async def _seal(self, window: Window, manifest: SealManifest) -> None:
+        """
+        Record what *manifest* says of *window*; staging has nothing more to do with it.
+        """
         point("seal_child_done")
         relative = os.path.relpath(self._paths.sealed(window.number), self._paths.state_dir)
         objects = tuple(
@@ -174,54 +185,6 @@ class SealedWindows:
             await self._host.run_blocking(
                 self._host.state_disk.remove_tree, self._paths.sealed(window.number)
             )
-
-    async def _manifest(self, window: Window) -> SealManifest:
-        """
-        Return the window's manifest, made by the child unless an earlier run of it got that far.
-        """
-        directory = self._paths.sealed(window.number)
-        attempt = 0
-        backoff = Backoff()
-        while True:
-            manifest = await self._host.run_blocking(
-                read_manifest, self._host.state_disk, directory
-            )
-            if manifest is not None and manifest.staging_length == window.staging_length:
-                return manifest
-            spec_path = os.path.join(directory, SPEC_NAME)
-            await self._host.run_blocking(
-                _write_spec, self._host.state_disk, spec_path, self._spec(window, attempt)
-            )
-            name = f"seal {self._paths.route}/{window.number}"
-            code, stderr = await self._host.run_child(["seal", spec_path], name=name)
-            if code == 0:
-                continue
-            if code == EXIT_STATE_BROKEN:
-                raise StopError(stderr.strip(), exit_code=code)
-            attempt += 1
-            error = RetryError(
-                f"{name} ended with {code}: {stderr.strip()[-500:]}", code=f"exit{code}"
-            )
-            self.told_and_counted("seal_failed", error, "seal")
-            await wait_after(error, backoff, host=self._host)
-
-    def _spec(self, window: Window, attempt: int) -> SealSpec:
-        settings = self._settings
-        # A child that the kernel killed for its memory gets through with less of it.
-        row_group_bytes = max(1 << 20, settings.row_group_bytes_max >> min(attempt, 4))
-        return SealSpec(
-            route=self._paths.route,
-            node=self._node,
-            window=window.number,
-            staging_path=self._paths.staging(window.number),
-            staging_length=window.staging_length,
-            directory=self._paths.sealed(window.number),
-            compression_level=settings.compression_level,
-            row_group_rows_max=settings.row_group_rows_max,
-            row_group_bytes_max=row_group_bytes,
-            pending_bytes_max=PENDING_ROW_GROUPS * row_group_bytes,
-            columns=tuple((item.name, item.type) for item in settings.promoted),
-        )
 
     def _next_upload(self) -> tuple[int, int] | None:
         for number in sorted(self._windows):
@@ -364,21 +327,3 @@ class SealedWindows:
             reason=LossReason.DAMAGED,
             detail=detail,
         )
-
-
-def read_manifest(disk: StateDisk, directory: str) -> SealManifest | None:
-    """
-    Return what the child says to have made in *directory*; None where it has to be made (again).
-    """
-    try:
-        encoded = read_range(disk, os.path.join(directory, MANIFEST_NAME), 0, None)
-        return msgspec.json.decode(encoded, type=SealManifest)
-    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
-        # One that the disk has damaged is none: the staging file is there until the store knows the objects.
-        return None
-
-
-def _write_spec(disk: StateDisk, path: str, spec: SealSpec) -> None:
-    # The child makes files durable, and the directories below this one.
-    make_directories(disk, os.path.dirname(path))
-    write_file(disk, path, msgspec.json.encode(spec), durable=False)

@@ -26,6 +26,9 @@ class Resolve(Protocol):
     def rejected(self, segment: Segment, rows: int, loss: Loss) -> None:
         """The destination refuses *rows* rows for ever: record the loss, then they count as resolved."""
 
+    def checkpoint_wanted(self) -> None:
+        """The sink has use for a checkpoint now, not only when the route's interval has passed."""
+
 
 class Sink(Protocol):
     """

@@ -91,6 +91,9 @@ class RecordingResolve:
         self._settle(segment, rows)
         self.delivered_rows[segment.log] += rows
 
+    def checkpoint_wanted(self) -> None:
+        pass
+
     def rejected(self, segment: Segment, rows: int, loss: Loss) -> None:
         self._settle(segment, rows)
         self.rejected_rows[segment.log] += rows

@@ -5,10 +5,13 @@ Destinations that refuse, are away, or are not there: one route suffers, the oth
 from __future__ import annotations
 
 import random
+from base64 import b64encode
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.pods import rfc3339
 from tests.e2e.world import World, sample
 from tests.fakes.cloudwatch import RESET_BEFORE
 
@@ -96,6 +99,25 @@ async def test_a_bucket_that_does_not_exist(tmp_path: Path) -> None:
         # The kill may have come between a delivery to CloudWatch and its checkpoint.
         world.assert_cloudwatch_complete(pod)
         world.assert_parquet_exact(pod)
+
+
+async def test_a_full_window_brings_the_commit_forward(tmp_path: Path) -> None:
+    """
+    Only what is committed is sealed: a window does not grow beyond its size until the interval is over.
+    """
+    lines = 12_000
+    async with World(tmp_path) as world:
+        world.only("archive")
+        world.settings |= {"commit_interval_s": 60}
+        world.sink("archive").update(window_bytes_max=1 << 20, window_age_s=300)
+        pod = world.pod("web-1")
+        dice = random.Random(1)
+        head = f"{rfc3339(datetime.now(UTC))} stdout F ".encode()
+        await world.start()
+        pod.raw(b"".join(head + b64encode(dice.randbytes(750)) + b"\n" for _ in range(lines)))
+        await world.until(lambda: len(world.s3.objects) >= 2, "two objects")
+        assert await world.stop() == 0, world.log
+        assert world.rows().total() == lines
 
 
 async def test_cloudwatch_is_down_for_a_while(tmp_path: Path, free_port: int) -> None:

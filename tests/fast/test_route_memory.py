@@ -41,6 +41,9 @@ class Nothing:
     def delivered(self, segment, rows):
         self.rows += rows
 
+    def checkpoint_wanted(self):
+        pass
+
     def rejected(self, segment, rows, loss):
         raise AssertionError(loss)
 

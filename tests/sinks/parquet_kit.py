@@ -113,7 +113,7 @@ class TestHost:
         assert (arguments[0], seal_window.__name__) == ("seal", "agent.cli.seal_window")
         if self.child_exits:
             return self.child_exits.pop(0), "scripted"
-        code = await self.run_blocking(seal.main, argparse.Namespace(spec=arguments[1]))
+        code = await self.run_blocking(seal.main, argparse.Namespace(specs=arguments[1:]))
         return code, ""
 
     @property
@@ -170,6 +170,9 @@ class Resolve:
         assert rows == segment.rows
         self.stop = segment.stop // ROW_BYTES
         self.rows += rows
+
+    def checkpoint_wanted(self) -> None:
+        pass
 
     def rejected(self, segment: Segment, rows: int, loss: object) -> None:
         raise AssertionError("the Parquet sink rejects nothing")

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -19,9 +19,6 @@ from agent.cli import seal, seal_window
 from agent.sinks.parquet_manifest import MANIFEST_NAME, SealManifest
 from tests.sinks.parquet_kit import START_NS
 from tests.sinks.seal_kit import segment, spec_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_the_child_is_a_process_of_its_own(tmp_path: Path) -> None:
@@ -70,13 +67,13 @@ def test_what_cannot_be_done_is_an_exit_code_and_a_sentence(
     spec_path = tmp_path / "spec.json"
     broken = msgspec.structs.replace(spec, directory=str(tmp_path / "nowhere"))
     spec_path.write_bytes(msgspec.json.encode(broken))
-    assert seal.main(argparse.Namespace(spec=str(spec_path))) == 1
+    assert seal.main(argparse.Namespace(specs=[str(spec_path)])) == 1
     assert "cannot be sealed" in capsys.readouterr().err
     staged = bytearray((tmp_path / "0.staging").read_bytes())
     staged[7] = 9
     (tmp_path / "0.staging").write_bytes(staged)
     spec_path.write_bytes(msgspec.json.encode(spec))
-    assert seal.main(argparse.Namespace(spec=str(spec_path))) == 70
+    assert seal.main(argparse.Namespace(specs=[str(spec_path)])) == 70
     assert "version 9" in capsys.readouterr().err
 
 
@@ -104,3 +101,49 @@ def test_two_children_never_work_in_one_directory(tmp_path: Path) -> None:
             waiting.result(timeout=0.2)
         os.close(orphan)
         assert waiting.result(timeout=20).rows == 1
+
+
+def test_a_child_that_comes_late_leaves_what_is_made(tmp_path: Path) -> None:
+    """
+    Its agent was killed, the next one's child was faster: the files are on their way to S3 by now.
+    """
+    spec = spec_of(tmp_path, [segment(pod="p", file=1, start=0, times=[START_NS] * 5)])
+    made = seal_window.seal(spec)
+    (path,) = (Path(spec.directory, item.key) for item in made.objects)
+    inode = path.stat().st_ino
+    assert seal_window.seal(spec) == made
+    assert path.stat().st_ino == inode
+    path.unlink()  # Uploaded, and recorded.
+    assert seal_window.seal(spec) == made
+    assert not path.exists()
+    # A manifest of another part of staging is not about this window.
+    manifest = Path(spec.directory, MANIFEST_NAME)
+    other = msgspec.structs.replace(made, staging_length=made.staging_length - 1)
+    manifest.write_bytes(msgspec.json.encode(other))
+    assert seal_window.seal(spec) == made
+    assert path.exists()
+
+
+def test_several_windows_are_sealed_by_one_child(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    One after the other; one that cannot be sealed is named, and those before it are.
+    """
+    paths, specs = [], []
+    for number in range(3):
+        place = tmp_path / str(number)
+        place.mkdir()
+        rows = segment(pod="p", file=1, start=0, times=[START_NS] * (number + 1))
+        specs.append(spec_of(place, [rows], window=number))
+        paths.append(str(place / "spec.json"))
+        Path(paths[-1]).write_bytes(msgspec.json.encode(specs[-1]))
+    os.rename(specs[1].directory, f"{specs[1].directory}-away")
+    assert seal.main(argparse.Namespace(specs=paths)) == 1
+    assert f"the window of {paths[1]} cannot be sealed" in capsys.readouterr().err
+    assert Path(specs[0].directory, MANIFEST_NAME).exists()
+    assert not Path(specs[2].directory, MANIFEST_NAME).exists()
+    os.rename(f"{specs[1].directory}-away", specs[1].directory)
+    assert seal.main(argparse.Namespace(specs=paths[1:])) == 0
+    rows_of = [seal_window.seal(spec).rows for spec in specs]
+    assert rows_of == [1, 2, 3]
