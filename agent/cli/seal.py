@@ -45,7 +45,8 @@ def main(args: argparse.Namespace) -> int:
         except StopError as error:
             print(error, file=sys.stderr)
             return error.exit_code
-        except OSError as error:
+        except (OSError, msgspec.DecodeError) as error:
+            # Cut off, where the next agent is writing it anew: then nobody waits for this child any more.
             print(f"the window of {path} cannot be sealed: {error}", file=sys.stderr)
             return 1
     return 0

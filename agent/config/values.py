@@ -164,7 +164,12 @@ class Config:
         Meta(description="Reasons for which lines are kept as dead letters."),
     ] = ("refused", "poison")
     commit_interval_s: Annotated[
-        float, Meta(gt=0, le=60, description="Seconds between commits of a route's cursors.")
+        float,
+        Meta(
+            gt=0,
+            le=60,
+            description="Seconds between commits of a route's cursors; a full window of Parquet brings one forward.",
+        ),
     ] = 1
     uncommitted_bytes_max: Annotated[
         int,

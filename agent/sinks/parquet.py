@@ -9,9 +9,9 @@ reports its rows as delivered; the route commits cursors and staging length in o
 row is in the committed part of staging exactly when its cursor has passed it, and in one window.
 
 A window is closed when it is large enough, or old enough and the one before is sealed, or for good at
-the end.  Only what is committed is sealed: frames behind it, written while a checkpoint was under way, move
-to the next window.  From there on it belongs to parquet_windows.py.  Rows of a Log reach staging in the
-order of `accept`.
+the end.  Only what is committed is sealed, so a full window asks for a checkpoint; frames behind it, written
+while that was under way, move to the next window.  From there on it belongs to parquet_windows.py.  Rows of
+a Log reach staging in the order of `accept`.
 
 "Delivered" means fsynced on this node's disk.  Losing that disk loses what is staged and not uploaded.
 
@@ -21,7 +21,6 @@ At `staging_bytes_max` the sink is `full`: the route stops reading, the files of
 from __future__ import annotations
 
 import asyncio
-import errno
 from typing import TYPE_CHECKING
 
 from agent.core import counters as metric
@@ -31,10 +30,11 @@ from agent.core.faults import point
 from agent.core.retry import Backoff
 from agent.core.sayings import TELL_EVERY_S, Sayings
 from agent.sinks.changes import Changes
+from agent.sinks.parquet_child import OPEN_PART
 from agent.sinks.parquet_frames import PendingFrame
 from agent.sinks.parquet_prefixes import Prefixes
 from agent.sinks.parquet_recovery import StagingPaths, recover
-from agent.sinks.parquet_staging import StagingFile
+from agent.sinks.parquet_staging import StagingFile, no_space
 from agent.sinks.parquet_upload import open_object_store, wait_after
 from agent.sinks.parquet_windows import SealedWindows
 from agent.sinks.protocol import Sink
@@ -51,11 +51,6 @@ if TYPE_CHECKING:
     from agent.sinks.parquet_settings import ParquetSettings
     from agent.sinks.protocol import Resolve
     from agent.sinks.staging import Frame
-
-#: The open window's part of `staging_bytes_max`, at which it is closed whatever the estimate says:
-#: otherwise a full sink would wait for the window's age.
-OPEN_PART = 4
-_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class ParquetSink(Sink):
@@ -295,28 +290,22 @@ class ParquetSink(Sink):
         parts = [part for segment in segments for part in segment.by_name]
         frame = await self._host.run_blocking(encode_frame, segments, self._prefixes.of(parts))
         backoff = Backoff()
-        while not await self._append(frame, segments):
-            error = RetryError(
-                f"{self._paths.staging_directory}: no space left for staging; free some, or lower staging_bytes_max",
-                code="ENOSPC",
-            )
+        while (error := await self._append(frame, segments)) is not None:
             self._sealed.told_and_counted("staging_disk_full", error, "staging")
             await wait_after(error, backoff, host=self._host)
         self._framing = []
         self._changes.tell()
 
-    async def _append(self, frame: Frame, segments: list[Segment]) -> bool:
+    async def _append(self, frame: Frame, segments: list[Segment]) -> RetryError | None:
         """
-        Append *frame* to the open window and drop the rows from memory; False where the disk is full.
+        Append *frame* to the open window and drop the rows from memory; return an error where the disk is full.
         """
         assert self._file is not None
         async with self._lock:
             try:
                 await self._host.run_blocking(self._file.append, frame.encoded)
             except OSError as error:
-                if error.errno not in _DISK_FULL:
-                    raise
-                return False
+                return no_space(error, self._paths.staging_directory)
             if not self._written:
                 self._opened_at = self._host.clock.monotonic()
             self._written = self._file.length
@@ -327,7 +316,7 @@ class ParquetSink(Sink):
         self._counters.add(metric.SENT_BYTES, frame.data_bytes, self._route)
         self._gauge()
         point("staging_written")
-        return True
+        return None
 
     async def _close_window(self) -> None:
         """
@@ -342,25 +331,33 @@ class ParquetSink(Sink):
             old = self._file
             await self._sync(old)  # From here on only its name leads to it.
             new = self._next_file = self._staging_file(old.window + 1, 0, now_ns)
-            if self._written > self._committed:
-                tail = await self._host.run_blocking(old.read, self._committed, self._written)
-                await self._host.run_blocking(new.append, tail)
             window = Window(self._route, old.window, self._committed, now_ns)
-            sink = SinkRows(new.window, 0)
-            change = Transaction(self._route, now_ns, sink=sink, windows=[window])
+            change = Transaction(
+                self._route, now_ns, sink=SinkRows(new.window, 0), windows=[window]
+            )
+            failed: tuple[str, RetryError, str] | None = None
             try:
+                if self._written > self._committed:
+                    tail = await self._host.run_blocking(old.read, self._committed, self._written)
+                    await self._host.run_blocking(new.append, tail)
                 await self._store.commit(change)
             except RetryError as error:
-                failed: RetryError | None = error
+                failed = ("checkpoint_failed", error, "store")
+            except OSError as error:
+                failed = (
+                    "staging_disk_full",
+                    no_space(error, self._paths.staging_directory),
+                    "staging",
+                )
+            if failed is not None:
                 await self._host.run_blocking(new.discard)
             else:
-                failed = None
                 self._file = new
                 self._written, self._confirmed, self._committed = new.length, 0, 0
                 self._opened_at = self._host.clock.monotonic()
         if failed is not None:
-            self._sealed.told_and_counted("checkpoint_failed", failed, "store")
-            await wait_after(failed, Backoff(), host=self._host)
+            self._sealed.told_and_counted(*failed)
+            await wait_after(failed[1], Backoff(), host=self._host)
             return
         point("seal_committed")
         self._sealed.add(window, resumed=False)

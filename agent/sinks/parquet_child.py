@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 
 #: Decoded rows that wait in the child for their row group, in row groups: the open hour and a late one.
 PENDING_ROW_GROUPS = 2
-#: Bytes of staging that one child is given at most, in as many windows: it takes 0.3 s of CPU to start one.
-CHILD_BYTES_MAX = 64 << 20
+#: Bytes of staging, and windows, that one child is given at most: it takes 0.3 s of CPU to start one.
+CHILD_BYTES_MAX, CHILD_WINDOWS_MAX = 64 << 20, 64
+#: The part of `staging_bytes_max` at which a window is closed, and a child given no more, whatever the estimate says:
+#: otherwise a full sink would wait for the window's age.
+OPEN_PART = 4
 EXIT_STATE_BROKEN = 70
 
 
@@ -44,6 +47,15 @@ class SealChild:
         self._paths = paths
         self._node = node
         self._host = host
+        # What one has made is uploaded when it ends: by then a full sink waits for room.
+        self._bytes_max = min(CHILD_BYTES_MAX, settings.staging_bytes_max // OPEN_PART)
+
+    def takes(self, windows: Sequence[Window]) -> int:
+        """
+        Return how many of *windows*, from the first on, one child is to seal.
+        """
+        ends = accumulate(window.staging_length for window in windows[:CHILD_WINDOWS_MAX])
+        return max(1, sum(end <= self._bytes_max for end in ends))
 
     async def manifest(self, window: Window) -> SealManifest | None:
         """
@@ -67,7 +79,8 @@ class SealChild:
             paths.append(os.path.join(self._paths.sealed(window.number), SPEC_NAME))
             spec = self._spec(window, failures)
             await self._host.run_blocking(_write_spec, self._host.state_disk, paths[-1], spec)
-        name = f"seal {self._paths.route}/{windows[0].number}"
+        numbers = dict.fromkeys((windows[0].number, windows[-1].number))
+        name = f"seal {self._paths.route}/{'-'.join(map(str, numbers))}"
         code, stderr = await self._host.run_child(["seal", *paths], name=name)
         if code == EXIT_STATE_BROKEN:
             raise StopError(stderr.strip(), exit_code=code)
@@ -92,15 +105,6 @@ class SealChild:
             pending_bytes_max=PENDING_ROW_GROUPS * row_group_bytes,
             columns=tuple((item.name, item.type) for item in settings.promoted),
         )
-
-
-def together(windows: Sequence[Window]) -> list[Window]:
-    """
-    Return those of *windows*, from the first on, that one child is to seal.
-    """
-    ends = accumulate(window.staging_length for window in windows)
-    count = sum(end <= CHILD_BYTES_MAX for end in ends)
-    return list(windows[: max(1, count)])
 
 
 def _write_spec(disk: StateDisk, path: str, spec: SealSpec) -> None:

@@ -154,7 +154,8 @@ def _survey(disk: StateDisk, paths: StagingPaths, state: RouteState, now_ns: int
             _adopt(disk, paths, number, found, has_staging=number in staged, now_ns=now_ns)
     adopted = {window.number: window.staging_length for window in found.windows}
     seen: set[bytes] = set()
-    for number in adopted.keys() & set(staged):
+    # In order: of a Log's places the one that was staged last counts.
+    for number in sorted(adopted.keys() & set(staged)):
         path = paths.staging(number)
         for scanned in scan(disk, path, adopted[number], decode=False):
             if scanned.header is not None:

@@ -7,19 +7,21 @@ included.  Everything here blocks on a disk.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from agent.core.errors import RetryError
 from agent.sinks.staging import encode_file_head
 
 if TYPE_CHECKING:
     from agent.core.host import StateDisk
 
-
 #: A staging file is copied in pieces of this size.
 COPY_BYTES = 1 << 20
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class StagingFile:
@@ -192,3 +194,15 @@ def write_all(disk: StateDisk, fd: int, encoded: bytes, position: int) -> None:
         written = disk.pwrite(fd, view, position)
         view = view[written:]
         position += written
+
+
+def no_space(error: OSError, directory: str) -> RetryError:
+    """
+    Return what to say of *error*, that *directory* is full; raises any other one.
+    """
+    if error.errno not in _DISK_FULL:
+        raise error
+    return RetryError(
+        f"{directory}: no space left for staging; free some, or lower staging_bytes_max",
+        code="ENOSPC",
+    )

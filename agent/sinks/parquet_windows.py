@@ -23,7 +23,7 @@ from agent.core.checkpoint import Transaction
 from agent.core.errors import RetryError
 from agent.core.faults import point
 from agent.core.retry import Backoff
-from agent.sinks.parquet_child import SealChild, together
+from agent.sinks.parquet_child import SealChild
 from agent.sinks.parquet_recovery import losses_of, remove_file
 from agent.sinks.parquet_upload import Upload, wait_after
 
@@ -116,12 +116,13 @@ class SealedWindows:
             manifest = await self._child.manifest(unsealed[0])
             if manifest is not None:
                 await self._seal(unsealed[0], manifest)
-                failures, backoff = 0, Backoff()
                 continue
             # What fails is tried alone: it may not take the others with it.
-            windows = unsealed[:1] if failures else together(unsealed)
-            error = await self._child.run(windows, failures)
-            if error is not None:
+            count = 1 if failures else self._child.takes(unsealed)
+            error = await self._child.run(unsealed[:count], failures)
+            if error is None:
+                failures, backoff = 0, Backoff()
+            else:
                 failures += 1
                 self.told_and_counted("seal_failed", error, "seal")
                 await wait_after(error, backoff, host=self._host)
@@ -171,7 +172,8 @@ class SealedWindows:
             sealed = replace(window, objects=objects)
             await self._record(windows=[sealed], losses=losses)
             parquet_bytes = sum(item.bytes for item in manifest.objects)
-            measured = parquet_bytes / max(1, window.staging_length)
+            # A window of few rows is mostly footers, which says nothing of a larger one.
+            measured = min(1.0, parquet_bytes / max(1, window.staging_length))
             self.ratio += RATIO_WEIGHT * (measured - self.ratio)
             self._set(sealed)
         else:

@@ -156,6 +156,7 @@ class Children:
         self._world = world
         self._random = random
         self._running: dict[str, list[Child]] = {}
+        self._started: list[Child] = []
 
     async def start(self, spec_paths: Sequence[str]) -> tuple[int, str]:
         """
@@ -163,6 +164,7 @@ class Children:
         """
         done: asyncio.Future[tuple[int, str]] = self._world.loop.create_future()
         child = Child(list(spec_paths), done)
+        self._started.append(child)
         # On a busy node it takes a while: windows pile up behind it, and the agent may be gone before it begins.
         start_s = self._random.choice((0.05, 0.05, 3.0))
         self._world.loop.call_later(start_s, self._begin, child)
@@ -178,9 +180,9 @@ class Children:
         """
         End them all.
         """
-        for queue in self._running.values():
-            for child in queue:
-                child.done = None
+        for child in self._started:
+            child.done = None
+        self._started.clear()
         self._running.clear()
 
     def _begin(self, child: Child) -> None:

@@ -379,3 +379,20 @@ def small_windows(kit: Kit) -> Kit:
     """
     object.__setattr__(kit.settings, "window_bytes_max", 1)
     return kit
+
+
+def behind_first(kit: Kit, rows: int) -> Callable[..., Coroutine[Any, Any, tuple[int, str]]]:
+    """
+    Let windows pile up behind the first seal child: children begin when *rows* rows are committed.
+
+    Returns what runs them, for who wants to be in between.
+    """
+    whole = kit.host.run_child
+
+    async def late(arguments: Sequence[str], *, name: str) -> tuple[int, str]:
+        while kit.store.state.cursors["log"][0].offset < rows:
+            await asyncio.sleep(0.002)
+        return await whole(arguments, name=name)
+
+    kit.host.run_child = late  # type: ignore[method-assign]
+    return late

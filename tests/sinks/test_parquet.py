@@ -5,14 +5,19 @@ The Parquet sink, from accept to object: exactly once, whatever happens.
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
+import msgspec
 import pytest
 
 from agent.core import counters as metric
 from agent.core.errors import PoisonError, RetryError
+from agent.sinks.parquet_manifest import SealSpec
 from tests.fakes.s3 import FakeS3
 from tests.sinks.parquet_kit import (
     NODE,
@@ -21,12 +26,12 @@ from tests.sinks.parquet_kit import (
     GroupTasks,
     Kit,
     Resolve,
+    behind_first,
     small_windows,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from agent.core.host import AwsClient
     from agent.sinks.parquet import ParquetSink
@@ -88,24 +93,31 @@ async def test_windows_follow_one_another_while_rows_come(tmp_path: Path) -> Non
 
 async def test_one_child_seals_what_has_piled_up(tmp_path: Path) -> None:
     """
-    In as many windows as CHILD_BYTES_MAX allows; where it failed, the oldest is tried alone.
+    The window at which it is killed is tried alone, with smaller row groups; then the others are together again.
     """
     kit = small_windows(Kit(tmp_path))
-    given = []
-    whole = kit.host.run_child
+    run_child = behind_first(kit, ROWS)
+    given: list[list[SealSpec]] = []
 
-    async def late(arguments: Sequence[str], *, name: str) -> tuple[int, str]:
-        while kit.store.state.cursors["log"][0].offset < ROWS:
-            await asyncio.sleep(0.002)
-        given.append(len(arguments) - 1)
-        return (9, "killed") if len(given) == 2 else await whole(arguments, name=name)
+    async def killed(arguments: Sequence[str], *, name: str) -> tuple[int, str]:
+        given.append(
+            [msgspec.json.decode(Path(path).read_bytes(), type=SealSpec) for path in arguments[1:]]
+        )
+        if len(given) == 2:
+            await run_child(arguments[:2], name=name)
+            return 9, "killed"
+        return await run_child(arguments, name=name)
 
-    kit.host.run_child = late  # type: ignore[method-assign]
+    kit.host.run_child = killed  # type: ignore[method-assign]
     await kit.run(ROWS)
     assert kit.delivered() == list(range(ROWS))
-    assert given[0] == given[2] == 1
-    assert given[1] > 3
-    assert len(given) <= 5  # The last window may have been closed meanwhile.
+    _, together, alone, rest, *_ = given
+    assert len(together) > 3
+    assert [spec.window for spec in alone] == [together[1].window]
+    assert alone[0].row_group_bytes_max == together[1].row_group_bytes_max // 2
+    assert [spec.window for spec in rest[:2]] == [spec.window for spec in together[2:4]]
+    (text,) = (text for event, text in kit.host.told if event == "seal_failed")
+    assert f"seal {ROUTE}/{together[0].window}-{together[-1].window} ended with 9: killed" in text
 
 
 async def test_a_full_window_is_closed_though_rows_never_pause(tmp_path: Path) -> None:
@@ -244,11 +256,26 @@ async def test_a_full_sink_says_so_and_frees_itself(tmp_path: Path) -> None:
     assert kit.delivered() == list(range(10))
 
 
-async def test_frames_behind_the_commit_move_to_the_next_window(tmp_path: Path) -> None:
+@pytest.mark.parametrize("disk_full", [0, 2])
+async def test_frames_behind_the_commit_move_to_the_next_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk_full: int
+) -> None:
     """
     A window that is closed while uncommitted frames stand behind its committed ones keeps them apart.
+
+    Where there is no space for that, it waits.
     """
     kit = Kit(tmp_path)
+    write = kit.host.state_disk.pwrite
+
+    def writing(fd: int, encoded: bytes, position: int) -> int:
+        nonlocal disk_full
+        if disk_full and os.readlink(f"/proc/self/fd/{fd}").endswith("1.staging"):
+            disk_full -= 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(fd, encoded, position)
+
+    monkeypatch.setattr(kit.host.state_disk, "pwrite", writing)
     resolve = Resolve(0)
     async with asyncio.TaskGroup() as group:
         sink = kit.sink(resolve, GroupTasks(group), None)
@@ -269,6 +296,7 @@ async def test_frames_behind_the_commit_move_to_the_next_window(tmp_path: Path) 
         await asyncio.wait([running])
         await sink.close()
     assert kit.delivered() == list(range(20))
+    assert not disk_full
 
 
 async def test_a_segment_that_cannot_be_encoded_is_poison(

@@ -16,8 +16,13 @@ import msgspec
 import pytest
 
 from agent.cli import seal, seal_window
-from agent.sinks.parquet_manifest import MANIFEST_NAME, SealManifest
-from tests.sinks.parquet_kit import START_NS
+from agent.core.checkpoint import Window
+from agent.runtime.state_disk import OsStateDisk
+from agent.sinks.parquet_child import SealChild
+from agent.sinks.parquet_manifest import MANIFEST_NAME, SealManifest, read_manifest
+from agent.sinks.parquet_recovery import StagingPaths
+from agent.sinks.parquet_settings import ParquetSettings
+from tests.sinks.parquet_kit import START_NS, TestHost
 from tests.sinks.seal_kit import segment, spec_of
 
 
@@ -145,5 +150,26 @@ def test_several_windows_are_sealed_by_one_child(
     assert not Path(specs[2].directory, MANIFEST_NAME).exists()
     os.rename(f"{specs[1].directory}-away", specs[1].directory)
     assert seal.main(argparse.Namespace(specs=paths[1:])) == 0
-    rows_of = [seal_window.seal(spec).rows for spec in specs]
-    assert rows_of == [1, 2, 3]
+    manifests = [read_manifest(OsStateDisk(), spec.directory) for spec in specs]
+    assert [manifest and manifest.rows for manifest in manifests] == [1, 2, 3]
+
+
+def test_how_many_windows_one_child_takes(tmp_path: Path) -> None:
+    """
+    As many as have 64 MiB of staging, or a quarter of what may be staged; always the first one.
+    """
+
+    def takes(staging_bytes_max: int, *mebibytes: int) -> int:
+        settings = ParquetSettings(url="file:///x", staging_bytes_max=staging_bytes_max << 20)
+        paths = StagingPaths(str(tmp_path), "archive")
+        child = SealChild(settings, paths=paths, node="n", host=TestHost())  # type: ignore[arg-type]
+        return child.takes([Window("archive", 0, size << 20, 0) for size in mebibytes])
+
+    assert [takes(1024, *sizes) for sizes in ([65, 1], [40, 30], [64, 1], [32, 32, 1])] == [
+        1,
+        1,
+        1,
+        2,
+    ]
+    assert takes(16, 2, 2, 2) == 2
+    assert takes(1024, *[0] * 100) == 64
