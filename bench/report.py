@@ -162,7 +162,7 @@ def words(report: dict[str, Any], runs: list[Run], follows: list[Follow]) -> str
     parts = [
         "# Measured",
         report["machine"],
-        f"Tailrace: linger {FLUSH_S} s, PutLogEvents gzipped (ISA-L level 1), Parquet with zstd level 3."
+        f"Tailrace: linger {FLUSH_S} s, PutLogEvents gzipped (ISA-L level 1), Parquet with zstd level 1."
         + "".join(f" {name}: {text}." for name, text in report["peers"].items()),
         f"## {report['mib']:g} MiB, read to the end",
         runs_table(runs),
