@@ -36,15 +36,8 @@ class Resolver:
 
     __slots__ = (
         *("_charge", "_counters", "_moved", "_route", "_unresolved"),
-        *(
-            "_passed",
-            "checkpoint_wanted",
-            "delivered_bytes",
-            "ledgers",
-            "letter_reasons",
-            "losses",
-            "unkept",
-        ),
+        *("_passed", "checkpoint_wanted", "delivered_bytes", "ledgers"),
+        *("letter_reasons", "losses", "unkept"),
     )
 
     def __init__(

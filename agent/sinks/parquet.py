@@ -30,7 +30,6 @@ from agent.core.faults import point
 from agent.core.retry import Backoff
 from agent.core.sayings import TELL_EVERY_S, Sayings
 from agent.sinks.changes import Changes
-from agent.sinks.parquet_child import OPEN_PART
 from agent.sinks.parquet_frames import PendingFrame
 from agent.sinks.parquet_prefixes import Prefixes
 from agent.sinks.parquet_recovery import StagingPaths, recover
@@ -264,7 +263,7 @@ class ParquetSink(Sink):
         settings = self._settings
         return (
             staged * self._sealed.ratio >= settings.window_bytes_max
-            or staged >= settings.staging_bytes_max // OPEN_PART
+            or staged >= settings.staged_at_once_max
         )
 
     def _wait_s(self) -> float | None:

@@ -27,11 +27,8 @@ if TYPE_CHECKING:
 
 #: Decoded rows that wait in the child for their row group, in row groups: the open hour and a late one.
 PENDING_ROW_GROUPS = 2
-#: Bytes of staging, and windows, that one child is given at most: it takes 0.3 s of CPU to start one.
+#: Bytes of staging, and windows, that one child is given at most: it takes 0.15 to 0.3 s of CPU to start one.
 CHILD_BYTES_MAX, CHILD_WINDOWS_MAX = 64 << 20, 64
-#: The part of `staging_bytes_max` at which a window is closed, and a child given no more, whatever the estimate says:
-#: otherwise a full sink would wait for the window's age.
-OPEN_PART = 4
 EXIT_STATE_BROKEN = 70
 
 
@@ -48,7 +45,7 @@ class SealChild:
         self._node = node
         self._host = host
         # What one has made is uploaded when it ends: by then a full sink waits for room.
-        self._bytes_max = min(CHILD_BYTES_MAX, settings.staging_bytes_max // OPEN_PART)
+        self._bytes_max = min(CHILD_BYTES_MAX, settings.staged_at_once_max)
 
     def takes(self, windows: Sequence[Window]) -> int:
         """

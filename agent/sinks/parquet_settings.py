@@ -212,6 +212,13 @@ class ParquetSettings(AwsSettings):
             raise ValueError(f"kms_key_id: set, but sse is {self.sse!r}, expected aws:kms")
 
     @property
+    def staged_at_once_max(self) -> int:
+        """
+        Bytes of staging of a window, and of a seal child, whatever is estimated: a full sink waits for neither long.
+        """
+        return self.staging_bytes_max // 4
+
+    @property
     def linger_s(self) -> float:
         """
         How long a row waits for others in memory.

@@ -146,14 +146,7 @@ async def test_windows_do_not_pile_up_behind_a_slow_seal(tmp_path: Path) -> None
     Where a seal takes longer than a window lasts, the next window grows meanwhile.
     """
     kit = Kit(tmp_path, window_age_s=0.001)
-    whole = kit.host.run_child
-
-    async def slow(arguments: Sequence[str], *, name: str) -> tuple[int, str]:
-        while kit.store.state.cursors["log"][0].offset < ROWS:
-            await asyncio.sleep(0.002)
-        return await whole(arguments, name=name)
-
-    kit.host.run_child = slow  # type: ignore[method-assign]
+    behind_first(kit, ROWS)
     await kit.run(ROWS, checkpoint_every=1)
     assert kit.delivered() == list(range(ROWS))
     assert kit.host.children <= 3
