@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from functools import lru_cache
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -80,9 +81,14 @@ async def connect(
         addresses = await loop.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
     except UnicodeError as error:
         raise OSError(f"{place.host[:80]!r} is no name of a host") from error
-    plain = await start_connection(
-        addresses, happy_eyeballs_delay=NEXT_ADDRESS_S, socket_factory=make_socket
-    )
+    try:
+        plain = await start_connection(
+            addresses, happy_eyeballs_delay=NEXT_ADDRESS_S, socket_factory=make_socket
+        )
+    except OSError as error:
+        # The library's frames hold the error, which holds them and what waits for a connection, body and all.
+        clear_frames(error.__traceback__)
+        raise
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     name = server_name or place.host.rstrip(".")  # RFC 6066: without the dot
     try:

@@ -11,6 +11,7 @@ request, this one 0.05.
 from __future__ import annotations
 
 import asyncio
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -144,7 +145,6 @@ class HttpConnection(asyncio.Protocol):
         #: Of the pieces.
         self._size = 0
         self._until_close = False
-        self._parser: HttpResponseParser = HttpResponseParser(self)
 
     @property
     def silent(self) -> bool:
@@ -167,7 +167,7 @@ class HttpConnection(asyncio.Protocol):
             if self._pending:
                 await self._wait(_END)
             if self._error is not None:
-                raise self._error
+                raise self._failure()
             return HttpResponse(self._status, self._headers, b"".join(self._pieces))
         finally:
             self._pieces = []
@@ -185,7 +185,7 @@ class HttpConnection(asyncio.Protocol):
             if self._pending and not self._status:
                 await self._wait(_HEAD)
             if self._error is not None and not self._status:
-                raise self._error
+                raise self._failure()
         except BaseException:
             self.close()
             raise
@@ -199,7 +199,7 @@ class HttpConnection(asyncio.Protocol):
             await self._wait(_PIECE)
         if not self._pieces:
             if self._error is not None:
-                raise self._error
+                raise self._failure()
             return b""
         pieces, self._pieces, self._size = self._pieces, [], 0
         if self._paused:
@@ -229,8 +229,9 @@ class HttpConnection(asyncio.Protocol):
         self.reusable = False
         self._reset(method, streams=streams)
         if self.transport.is_closing():
-            self._drop_parser()
             raise ConnectionResetError("the connection was closed")
+        # Not before: where no connection is made, nobody drops it.
+        self._parser: HttpResponseParser = HttpResponseParser(self)
         self._pending = True
 
     async def _write(self, head: bytes, body: bytes | memoryview) -> None:
@@ -291,7 +292,8 @@ class HttpConnection(asyncio.Protocol):
             # The kernel's own time-out is a lost connection: a TimeoutError belongs to those who wait.
             where = "in the middle of" if self._status else "before"
             self._fail(ConnectionResetError(str(exc or f"closed {where} an answer")))
-        self._drop_parser()
+        # It holds our methods: with it 300 KiB of TLS would wait for the garbage collector.
+        vars(self).pop("_parser", None)
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -368,16 +370,18 @@ class HttpConnection(asyncio.Protocol):
         assert self.transport is not None
         return self._was_paused and self.transport.get_extra_info("ssl_object") is not None
 
-    def _drop_parser(self) -> None:
-        # It holds our methods: with it 300 KiB of TLS would wait for the garbage collector.
-        vars(self).pop("_parser", None)
-
     def _finish(self, *, reusable: bool) -> None:
         if self._pending:
             self._pending = False
             self.reusable = reusable and self._whole
             self._writable.set()  # Nobody waits any more to write the rest of the request.
             self._wake()
+
+    def _failure(self) -> Exception:
+        """
+        Return the error for raising: a copy, since what is raised holds the frames that it passed, which hold us.
+        """
+        return copy(self._error or AssertionError("nothing failed"))
 
     def _fail(self, error: Exception) -> None:
         if self._pending:

@@ -5,7 +5,9 @@ The pool of connections, against servers that answer byte for byte what a test s
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
+import weakref
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +16,9 @@ import pytest
 from agent.core.aws import AwsSettings
 from agent.core.errors import RetryError
 from agent.runtime.aws_http import CONNECTIONS_MAX, Http, HttpResponse
-from agent.runtime.http_connection import RESPONSE_BYTES_MAX
+from agent.runtime.http_connection import RESPONSE_BYTES_MAX, HttpConnection
 from tests.fakes.kube_certificates import Authority
+from tests.fakes.ports import unused_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -258,6 +261,46 @@ async def test_a_certificate_of_another_authority_says_what_to_do(
         with pytest.raises(RetryError, match="ca_bundle") as caught:
             await send(http, url)
     assert (caught.value.code, caught.value.slow) == ("certificate", True)
+
+
+class Body(bytearray):
+    """
+    Can be watched.
+    """
+
+
+@pytest.mark.parametrize("kind", ["lost", "nonsense", "late", "untrusted", "refused"])
+async def test_a_failed_request_is_no_garbage(
+    http: Http, certificates: tuple[ssl.SSLContext, str], kind: str
+) -> None:
+    """
+    Its connection has 300 KiB of TLS, its body up to 8 MiB, and the garbage collector comes seldom.
+    """
+    wire = Wire(b"EARLY SSH-2.0-OpenSSH_9\r\n" if kind == "nonsense" else None, tls=certificates[0])
+    wire.delay_s = 30 if kind == "late" else 0
+    async with wire.running() as url:
+        asked = f"https://127.0.0.1:{unused_port()}" if kind == "refused" else url
+        bundle = "" if kind == "untrusted" else certificates[1]
+        settings = AwsSettings(region="r", ca_bundle=bundle)
+        gc.collect()
+        gc.disable()
+        try:
+            body = Body(b"x")
+            gone = weakref.ref(body)
+            with pytest.raises(RetryError):
+                await http.send(
+                    *("POST", asked),
+                    headers={"host": "h"},
+                    body=memoryview(body),
+                    settings=settings,
+                    timeout_s=1 if kind == "late" else 10,
+                )
+            del body
+            async with asyncio.timeout(10):
+                while gone() or any(isinstance(item, HttpConnection) for item in gc.get_objects()):
+                    await asyncio.sleep(0.01)
+        finally:
+            gc.enable()
 
 
 class Proxy:
