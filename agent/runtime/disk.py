@@ -54,18 +54,18 @@ class OsDisk:
         An entry that may not be looked at is left out, too; a directory of which none may is not listed.
         """
         found: Listing = []
-        denied: OSError | None = None
+        denied = False
         with os.scandir(directory) as entries:
             for entry in entries:
                 try:
                     found.append((entry.name, entry.stat()))
                 except OSError as error:
                     if error.errno == errno.EACCES:
-                        denied = error
+                        denied = True
                     elif error.errno not in _NOT_THERE:
                         raise
-        if denied is not None and not found:
-            raise denied
+        if denied and not found:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
         return found
 
     @staticmethod

@@ -298,7 +298,8 @@ class _Run:
             listing = self._discovery.disk.list(path)
         except OSError as error:
             if error.errno not in _GONE:
-                self._scan.errors.append((path, error))
+                # Without the frames: see looks.py.
+                self._scan.errors.append((path, error.with_traceback(None)))
                 self._discovery.blind.add(path)
                 return None
             self._gone(path)

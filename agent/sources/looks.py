@@ -99,7 +99,8 @@ class Looks:
         try:
             return self._read(log, path, sighting)
         except OSError as error:
-            self._errors.append((path, error))
+            # Without the frames: they hold the scan, which holds the errors.
+            self._errors.append((path, error.with_traceback(None)))
             return sighting._replace(unreadable=True)
 
     def _read(self, log: str, path: str, sighting: Sighting) -> Sighting:
