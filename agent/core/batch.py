@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from agent.core.transform import Tally, TypedRows
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Resource:
     """
     Everything that is constant for a container.  Empty strings stand for what is not known.

@@ -4,14 +4,18 @@ A value made once for an object: for a Resource, the names and the text that fol
 Texts may go with the object: the values of fields, of which a name is made, too.
 
 Objects are told apart by identity, not by value: to compare labels would cost more than to look them up, and whoever
-hands out equal objects only pays twice.  An object is held as long as its value, so its identity is its own.
+hands out equal objects only pays twice.  A value goes with its object: what is known of a pod, annotations of many KiB
+among it, is not held by what was made of it.
 
-Bounded by number and by bytes; what was made first goes first, and is made again when it is asked for.
+Bounded by number and by bytes, too; what was made of the oldest object goes first, and is made again when asked for.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+import weakref
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,12 +29,23 @@ ENTRIES_MAX = 4096
 BYTES_MAX = 8 << 20
 
 
+@dataclass(slots=True, eq=False)
+class _Known(Generic[Value]):
+    """
+    What was made of one object, by texts.
+    """
+
+    #: Forgets all of it with the object.
+    lifetime: weakref.ref[Any]
+    values: dict[tuple[str, ...], Value] = field(default_factory=dict)
+
+
 class Once(Generic[Key, Value]):
     """
     Values by object.
     """
 
-    __slots__ = ("_bytes", "_bytes_max", "_entries", "_entries_max", "_make", "_size")
+    __slots__ = ("_bytes", "_bytes_max", "_entries_max", "_known", "_len", "_make", "_size")
 
     def __init__(
         self,
@@ -47,25 +62,41 @@ class Once(Generic[Key, Value]):
         self._size = size
         self._entries_max = entries_max
         self._bytes_max = bytes_max
-        self._entries: dict[tuple[int, tuple[str, ...]], tuple[Key, Value]] = {}
+        self._known: dict[int, _Known[Value]] = {}
+        self._len = 0
         self._bytes = 0
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return self._len
 
     def get(self, key: Key, texts: tuple[str, ...] = ()) -> Value:
         """
         Return the value of *key* with *texts*.
         """
-        known = self._entries.get((id(key), texts))
-        if known is not None:
-            return known[1]
+        known = self._known.get(id(key))
+        if known is not None and texts in known.values:
+            return known.values[texts]
         value = self._make(key, *texts)
-        self._entries[id(key), texts] = (key, value)
+        if known is None:
+            lifetime = weakref.ref(key, partial(self._forget, id(key)))
+            known = self._known[id(key)] = _Known(lifetime)
+        known.values[texts] = value
+        self._len += 1
         self._bytes += self._size(value)
-        while len(self._entries) > 1 and (
-            len(self._entries) > self._entries_max or self._bytes > self._bytes_max
-        ):
-            _, oldest = self._entries.pop(next(iter(self._entries)))
-            self._bytes -= self._size(oldest)
+        while self._len > 1 and (self._len > self._entries_max or self._bytes > self._bytes_max):
+            self._drop_oldest()
         return value
+
+    def _drop_oldest(self) -> None:
+        identity, known = next(iter(self._known.items()))
+        self._count_out(known.values.pop(next(iter(known.values))))
+        if not known.values:
+            del self._known[identity]
+
+    def _forget(self, identity: int, _: object) -> None:
+        for value in self._known.pop(identity).values.values():
+            self._count_out(value)
+
+    def _count_out(self, value: Value) -> None:
+        self._len -= 1
+        self._bytes -= self._size(value)

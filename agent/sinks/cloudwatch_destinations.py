@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import orjson
 
@@ -143,7 +144,8 @@ class Creator:
         self._clock = clock
         self._call = call
         self._slots = asyncio.Semaphore(CREATIONS_MAX)
-        self._locks: dict[str, asyncio.Lock] = {}
+        #: Of the groups that are being created.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._created_at: dict[str, float] = {}
         self._retentions: dict[str, _Retention] = {}
 

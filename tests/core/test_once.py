@@ -4,6 +4,8 @@ Values made once for an object.
 
 from __future__ import annotations
 
+import weakref
+
 from agent.core.once import Once
 
 
@@ -37,15 +39,54 @@ def test_a_value_is_made_once_for_an_object() -> None:
 
 def test_what_is_remembered_is_bounded() -> None:
     """
-    By number and by bytes; an object of the same identity as one before is another.
+    By number and by bytes; what was made of the oldest object goes first.
     """
-    few: Once[Thing, str] = Once(lambda thing: thing.name, size=len, entries_max=3)
+    things = [Thing(str(index)) for index in range(50)]
+    few: Once[Thing, str] = Once(
+        lambda thing, *texts: thing.name + "".join(texts), size=len, entries_max=3
+    )
+    for thing in things:
+        assert few.get(thing) == thing.name
+        assert len(few) <= 3
     for index in range(50):
-        assert few.get(Thing(str(index))) == str(index)
+        assert few.get(things[0], (str(index),)) == f"0{index}"
         assert len(few) <= 3
     small: Once[Thing, str] = Once(lambda thing: thing.name, size=len, bytes_max=100)
-    for length in (40, 40, 40, 90, 500, 20):
-        assert len(small.get(Thing("x" * length))) == length
+    large = [Thing("x" * length) for length in (40, 40, 40, 90, 500, 20)]
+    for thing in large:
+        assert small.get(thing) == thing.name
     assert len(small) == 1
-    assert small.get(Thing("y")) == "y"
+    assert small.get(things[0]) == "0"
     assert len(small) == 2
+
+
+def test_a_value_goes_with_its_object() -> None:
+    """
+    Nothing of a pod that is gone is held; another object where it was is another.
+    """
+    known: Once[Thing, str] = Once(lambda thing, *texts: thing.name + "".join(texts), size=len)
+    kept = Thing("kept")
+    known.get(kept)
+    for index in range(50):
+        thing = Thing(str(index))
+        gone = weakref.ref(thing)
+        assert known.get(thing) == str(index)
+        assert known.get(thing, ("a",)) == f"{index}a"
+        assert len(known) == 3
+        del thing
+        assert gone() is None
+        assert len(known) == 1
+    assert known.get(kept) == "kept"
+
+
+def test_what_was_dropped_may_go_later() -> None:
+    """
+    An object whose values had to make room dies as any other.
+    """
+    known: Once[Thing, str] = Once(lambda thing: thing.name, size=len, entries_max=1)
+    first, second = Thing("first"), Thing("second")
+    assert [known.get(first), known.get(second)] == ["first", "second"]
+    del first
+    assert len(known) == 1
+    del second
+    assert len(known) == 0
