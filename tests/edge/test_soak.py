@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.edge.ordeal import AGENT
-from tests.edge.soak import GROWTH_MAX, Sample, soak, trends, verdict
+from tests.edge.soak import (
+    GROWTH_MAX,
+    REST_HELD_MIB,
+    REST_S,
+    Sample,
+    at_rest,
+    soak,
+    trends,
+    verdict,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,3 +87,20 @@ def test_growth_before_the_end_of_the_warm_up_does_not_count() -> None:
     """
     filled = [item._replace(rss_mib=min(item.at_s / 10, 50)) for item in samples(0)]
     assert all(item.flat for item in trends(filled))
+
+
+def test_what_an_outage_holds_does_not_count() -> None:
+    """
+    Neither while it is held, nor until what was freed has gone back to the node.
+    """
+    held = range(600, 640)
+    given_back_s = held.stop + REST_S
+    found = [
+        item._replace(rss_mib=200, held_mib=REST_HELD_MIB + 30 * (item.at_s in held))
+        if held.start <= item.at_s < given_back_s - 1
+        else item
+        for item in samples(0)
+    ]
+    rests = at_rest(found)
+    assert max(item.rss_mib for item in rests) < 102
+    assert len(found) - len(rests) == pytest.approx((given_back_s - held.start) / 2, abs=1)
