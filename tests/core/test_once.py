@@ -90,3 +90,27 @@ def test_what_was_dropped_may_go_later() -> None:
     assert len(known) == 1
     del second
     assert len(known) == 0
+
+
+def test_an_object_may_go_while_a_value_is_made() -> None:
+    """
+    Anything can drop the last reference, at any time: a thread that is done with a segment, too.
+    """
+    things = [Thing(str(index)) for index in range(6)]
+
+    def make(thing: Thing) -> str:
+        if len(things) > 1:
+            del things[0]
+        return thing.name
+
+    known: Once[Thing, str] = Once(make, size=len, entries_max=2)
+    kept = Thing("kept")
+    for _ in range(3):
+        known.get(things[-1])
+        known.get(things[0])
+        known.get(kept)
+    assert known.get(kept) == "kept"
+    del things[:]
+    assert len(known) == 1
+    del kept
+    assert len(known) == 0
