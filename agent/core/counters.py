@@ -307,15 +307,21 @@ KUBERNETES_DROPPED = Metric(
 )
 
 
+#: Combinations of labels of a metric that is made of lines: several for each container of a full node.
+TALLIED_MAX = 2048
+
+
 class Counters:
     """
     The values of all metrics of the process.
     """
 
-    __slots__ = ("_values",)
+    __slots__ = ("_tallied", "_values")
 
     def __init__(self) -> None:
         self._values: dict[Metric, dict[tuple[str, ...], float]] = {}
+        #: By metric: the combinations of labels, without a histogram's bound; what was added to last comes last.
+        self._tallied: dict[Metric, dict[tuple[str, ...], None]] = {}
 
     def add(self, metric: Metric, amount: float, *labels: str) -> None:
         """
@@ -323,6 +329,24 @@ class Counters:
         """
         series = self._values.setdefault(metric, {})
         series[labels] = series.get(labels, 0) + amount
+
+    def tally(self, metric: Metric, amount: float, *labels: str) -> None:
+        """
+        Add *amount* to a metric whose labels can be pods: those that nothing was added to for longest go.
+
+        One that comes back begins at zero, as after a restart.
+        """
+        known = self._tallied.setdefault(metric, {})
+        own = labels[:-1] if metric.kind == "histogram" else labels
+        known.pop(own, None)
+        known[own] = None
+        self.add(metric, amount, *labels)
+        if len(known) > TALLIED_MAX:
+            oldest = next(iter(known))
+            del known[oldest]
+            series = self._values[metric]
+            for gone in [key for key in series if key[: len(oldest)] == oldest]:
+                del series[gone]
 
     def set(self, metric: Metric, value: float, *labels: str) -> None:
         """

@@ -142,7 +142,7 @@ class Resolver:
         """
         del self.losses[:losses]
         for tally in self._passed:
-            self._counters.add(tally.metric, tally.amount, *tally.labels)
+            self._counters.tally(tally.metric, tally.amount, *tally.labels)
         self._passed = []
         for log, cursor in cursors.items():
             ledger = self.ledgers.get(log)

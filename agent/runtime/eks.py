@@ -291,6 +291,7 @@ class Puller:
             records, self._records = self._records, Records()
             await self._spool.append(records.by_component(), position)
             self._reaches[self._spool.number] = reach
+            self.published()  # Forgets what every route has passed.
             self._written_at = self._clock.monotonic()
             for (cluster, kind), count in records.counts.items():
                 self._world.counters.add(metric.PULLED_EVENTS, count, self._name, cluster, kind)

@@ -71,12 +71,15 @@ def _histogram(metric: Metric, series: dict[tuple[str, ...], float]) -> Histogra
     Return a histogram whose last label is the bound, or `sum`.
     """
     family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels[:-1])
-    for values in dict.fromkeys(key[:-1] for key in series):
-        bounds = [key[-1] for key in series if key[:-1] == values and key[-1] != "sum"]
+    combinations: dict[tuple[str, ...], dict[str, float]] = {}
+    for (*values, bound), number in series.items():
+        combinations.setdefault(tuple(values), {})[bound] = number
+    for labels, counts in combinations.items():
+        total = counts.pop("sum", 0.0)
         counted = 0.0
         buckets = []
-        for bound in sorted(bounds, key=float):
-            counted += series[*values, bound]
+        for bound in sorted(counts, key=float):
+            counted += counts[bound]
             buckets.append((bound, counted))
-        family.add_metric(values, buckets, sum_value=series.get((*values, "sum"), 0.0))
+        family.add_metric(labels, buckets, sum_value=total)
     return family

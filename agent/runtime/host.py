@@ -176,6 +176,9 @@ async def run_to_its_end(executor: Executor, function: Callable[..., T], *args: 
             with suppress(asyncio.CancelledError):
                 await asyncio.wait((future,))
         raise
+    finally:
+        # They hold the error, which holds this frame and those below it, arguments and all.
+        del work, future
 
 
 class GroupTasks:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from copy import copy
 from functools import lru_cache
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -85,10 +86,11 @@ async def connect(
         plain = await start_connection(
             addresses, happy_eyeballs_delay=NEXT_ADDRESS_S, socket_factory=make_socket
         )
-    except OSError as error:
-        # The library's frames hold the error, which holds them and what waits for a connection, body and all.
+    except (OSError, RuntimeError) as error:
+        # The library keeps errors in its frames, which errors keep: what waits here, body and all, must not join them.
         clear_frames(error.__traceback__)
-        raise
+        error.__traceback__ = None
+        raise (copy(error) if isinstance(error, OSError) else OSError(str(error))) from None
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     name = server_name or place.host.rstrip(".")  # RFC 6066: without the dot
     try:

@@ -129,7 +129,7 @@ class BlackholeSink(Sink):
         Give back the memory of what was not delivered.
         """
         while self._waiting:
-            self._waiting.popleft()[1].charge.release()
+            self._waiting.popleft()[1].release()
 
     def _work(self, now: float) -> None:
         while self._waiting and self._waiting[0][0] <= now:

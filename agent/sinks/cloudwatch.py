@@ -184,10 +184,10 @@ class CloudWatchSink(Sink):
         self._closed = True
         self._cancel()
         for segment in self._batcher.clear():
-            segment.charge.release()
+            segment.release()
         for destination in self._destinations.values():
             for segment in destination.segments:
-                segment.charge.release()
+                segment.release()
             for payload in (*destination.payloads, *destination.held):
                 payload.charge.release()
         self._destinations.clear()

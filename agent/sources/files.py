@@ -268,6 +268,8 @@ class Files:
                 self._known.forget(home, family)
             elif log or seen:
                 self._take_family(log or self._log(key), seen, scan)
+            else:
+                self._discovery.forget(key)  # Gone before anybody saw it.
         self._blind = scan.blind
         self._decide()
 

@@ -319,14 +319,15 @@ class FollowedLog:
         Note that *route* wants nothing of it; what no route wants is not held open.
         """
         self.floors[route] = NOTHING_WANTED
-        if self.floor == NOTHING_WANTED:
-            self.close_all(disk)
+        self.close_passed(disk)
 
     def close_passed(self, disk: Disk) -> None:
         """
-        Close copies, compressed since, of what every route has committed: a scan opened them to see what they are.
+        Close what scans opened to see what it is: copies of what every route has, all of what none wants nor commits.
         """
-        floor = self.floor
+        if (floor := self.floor) == NOTHING_WANTED:
+            self.chain.forget_below(floor[0])
+            self.close_all(disk)
         for generation in self.chain.generations:
             opened = self.opened.get(generation.key)
             if opened and opened.compressed and floor >= (generation.number, generation.size):

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from agent.transforms.stage import Work
 
-#: Labels that a metric may have: few values each, or as many as there are containers on the node.
+#: Labels that a metric may have: few values each, or as many as there are containers on the node; those of pods that
+#: are gone go, see `Counters.tally`.
 LABELS = ("cluster", "node", "namespace", "pod", "container", "owner_kind", "owner_name", "level")
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 

@@ -5,10 +5,7 @@ The pool of connections, against servers that answer byte for byte what a test s
 from __future__ import annotations
 
 import asyncio
-import gc
-import ssl
-import weakref
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,86 +13,11 @@ import pytest
 from agent.core.aws import AwsSettings
 from agent.core.errors import RetryError
 from agent.runtime.aws_http import CONNECTIONS_MAX, Http, HttpResponse
-from agent.runtime.http_connection import RESPONSE_BYTES_MAX, HttpConnection
-from tests.fakes.kube_certificates import Authority
-from tests.fakes.ports import unused_port
+from agent.runtime.http_connection import RESPONSE_BYTES_MAX
+from tests.fakes.wire import OK, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
-
-
-class Wire:
-    """
-    A server that says *answers*, one a request, and closes the connection where an answer ends with None.
-    """
-
-    def __init__(self, *answers: bytes | None, tls: ssl.SSLContext | None = None) -> None:
-        self._answers = iter(answers)
-        self._tls = tls
-        self.heads: list[bytes] = []
-        self.bodies: list[bytes] = []
-        self.connections = 0
-        self.at_once = self.most = 0
-        self.delay_s = 0.0
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                self.at_once += 1
-                self.most = max(self.most, self.at_once)
-                self.heads.append(head)
-                size = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
-                answer = next(self._answers, OK)
-                if answer is not None and answer.startswith(b"EARLY "):
-                    writer.write(answer[6:])
-                    await writer.drain()
-                    break
-                self.bodies.append(await reader.readexactly(int(size or 0)))
-                await asyncio.sleep(self.delay_s)
-                self.at_once -= 1
-                if answer is None:
-                    break
-                writer.write(answer)
-                if b"close" in answer:
-                    break
-        except (asyncio.IncompleteReadError, OSError):
-            pass
-        finally:
-            writer.close()
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[str]:
-        server = await asyncio.start_server(self.serve, "127.0.0.1", 0, ssl=self._tls)
-        async with server:
-            port = server.sockets[0].getsockname()[1]
-            yield f"{'https' if self._tls else 'http'}://127.0.0.1:{port}"
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[Http]:
-    made = Http()
-    yield made
-    await made.close()
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def certificates(tmp_path: Path) -> tuple[ssl.SSLContext, str]:
-    authority = Authority(tmp_path)
-    pair = authority.issue("server", "127.0.0.1", "localhost")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(pair.certificate, pair.key)
-    return context, str(authority.path)
+    import ssl
 
 
 async def send(
@@ -261,46 +183,6 @@ async def test_a_certificate_of_another_authority_says_what_to_do(
         with pytest.raises(RetryError, match="ca_bundle") as caught:
             await send(http, url)
     assert (caught.value.code, caught.value.slow) == ("certificate", True)
-
-
-class Body(bytearray):
-    """
-    Can be watched.
-    """
-
-
-@pytest.mark.parametrize("kind", ["lost", "nonsense", "late", "untrusted", "refused"])
-async def test_a_failed_request_is_no_garbage(
-    http: Http, certificates: tuple[ssl.SSLContext, str], kind: str
-) -> None:
-    """
-    Its connection has 300 KiB of TLS, its body up to 8 MiB, and the garbage collector comes seldom.
-    """
-    wire = Wire(b"EARLY SSH-2.0-OpenSSH_9\r\n" if kind == "nonsense" else None, tls=certificates[0])
-    wire.delay_s = 30 if kind == "late" else 0
-    async with wire.running() as url:
-        asked = f"https://127.0.0.1:{unused_port()}" if kind == "refused" else url
-        bundle = "" if kind == "untrusted" else certificates[1]
-        settings = AwsSettings(region="r", ca_bundle=bundle)
-        gc.collect()
-        gc.disable()
-        try:
-            body = Body(b"x")
-            gone = weakref.ref(body)
-            with pytest.raises(RetryError):
-                await http.send(
-                    *("POST", asked),
-                    headers={"host": "h"},
-                    body=memoryview(body),
-                    settings=settings,
-                    timeout_s=1 if kind == "late" else 10,
-                )
-            del body
-            async with asyncio.timeout(10):
-                while gone() or any(isinstance(item, HttpConnection) for item in gc.get_objects()):
-                    await asyncio.sleep(0.01)
-        finally:
-            gc.enable()
 
 
 class Proxy:

@@ -12,6 +12,7 @@ import pytest
 from agent.core import counters as metric
 from agent.core import pull
 from agent.core.pull import LOG_TYPES, queries_of, type_of
+from agent.runtime import eks
 from agent.sources.eks_settings import ClusterSettings
 from tests.runtime.eks_kit import GROUP, HEAD, STREAMS, Node, add, service
 
@@ -269,6 +270,27 @@ async def test_what_is_remembered_has_a_limit(
     await node.kill()
     assert sorted(node.ids()) == sorted(expected)
     assert any(event == "eks_overlap_shortened" for _, event, _ in node.host.told)
+
+
+async def test_how_far_batches_reach_is_forgotten_without_an_election(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Nobody asks for it then.
+    """
+    made = service()
+    for n in range(100):
+        add(made, "audit", 900 + 60 * n)
+    node = Node(tmp_path, made)
+    monkeypatch.setattr(
+        eks, "passed_by_all", lambda _, spool: dict.fromkeys(spool.components, 1 << 30)
+    )
+    await node.start()
+    await node.run(7200)
+    assert node.puller is not None
+    assert node.spool.number > 20
+    assert len(node.puller._reaches) <= 2
+    await node.kill()
 
 
 async def test_what_a_holder_before_left(tmp_path: Path) -> None:

@@ -5,7 +5,10 @@ The executor: what a cancelled call leaves behind.
 from __future__ import annotations
 
 import asyncio
+import errno
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -37,6 +40,35 @@ async def test_a_cancelled_call_ends_when_its_function_has() -> None:
         with pytest.raises(asyncio.CancelledError):
             await call
         assert done == ["written"]
+
+
+class Body(bytearray):
+    """
+    Can be watched.
+    """
+
+
+async def test_a_failed_call_is_no_garbage() -> None:
+    """
+    What it was to write would wait for the garbage collector, which comes seldom.
+    """
+
+    def write(_: Body) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    gc.collect()
+    gc.disable()
+    try:
+        with ThreadPoolExecutor(1) as executor:
+            body = Body(b"x")
+            gone = weakref.ref(body)
+            with pytest.raises(OSError, match="no space"):
+                await run_to_its_end(executor, write, body)
+            del body
+            await asyncio.to_thread(lambda: None)
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 async def test_logs_are_read_while_the_state_disk_hangs() -> None:

@@ -44,6 +44,7 @@ def in_parts(share: Share, lines: Sequence[str], **more: Any) -> Segment:
         segment.columns, resource=segment.resource, generation=0, now=0.0, release=True
     )
     segment.release()
+    parts = []
     for values, columns, _ in applied.named:
         charge = Charge(share, 0)
         charge.resize(columns.nbytes)
@@ -57,7 +58,8 @@ def in_parts(share: Share, lines: Sequence[str], **more: Any) -> Segment:
             offsets=offsets,
         )
         part.rows_open = part.rows
-        segment.parts += (part,)
+        parts.append(part)
+    segment.parts = tuple(parts)
     return segment
 
 

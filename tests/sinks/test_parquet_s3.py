@@ -5,6 +5,7 @@ Uploads to S3 under every scripted fault: one visible object, the right bytes, n
 from __future__ import annotations
 
 import os
+import weakref
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,11 @@ import pytest
 from agent.core.aws import AwsSettings
 from agent.core.counters import Counters
 from agent.core.errors import RetryError
+from agent.core.retry import Backoff
 from agent.runtime.aws import Aws
 from agent.sinks.parquet_directory import DirectoryStore
 from agent.sinks.parquet_s3 import UPLOAD_ID_SUFFIX, S3Options, S3Store
-from agent.sinks.parquet_upload import Upload
+from agent.sinks.parquet_upload import Upload, wait_after
 from tests.fakes.s3 import (
     ACCESS_DENIED,
     CONFLICT,
@@ -266,6 +268,38 @@ async def test_keys_are_signed_as_they_are_sent(bench: Bench) -> None:
     """
     await bench.store(prefix="a b/c+d/é=ü/").put(bench.upload(10))
     assert list(bench.s3.objects) == ["a b/c+d/é=ü/" + KEY]
+
+
+async def test_what_failed_is_not_held_while_its_retry_waits() -> None:
+    """
+    A part is up to 8 MiB, and a wait up to minutes; the error would hold the frames that it passed.
+    """
+
+    class Body(bytearray):
+        pass
+
+    bodies = []
+
+    async def put() -> None:
+        body = Body(b"x")
+        bodies.append(weakref.ref(body))
+        try:
+            raise OSError(len(body))
+        except OSError as error:
+            raise RetryError("no answer", code="timeout") from error
+
+    alive = []
+
+    async def sleep(_: float) -> None:
+        alive.append(bodies[0]() is not None)
+
+    host = TestHost()
+    host.clock.sleep = sleep  # type: ignore[assignment, method-assign]
+    try:
+        await put()
+    except RetryError as error:
+        await wait_after(error, Backoff(), host=host)  # type: ignore[arg-type]
+    assert alive == [False]
 
 
 async def test_a_vanished_file_is_no_retry(bench: Bench) -> None:

@@ -15,13 +15,13 @@ from agent.core.pods import Pods
 from agent.core.select import SelectSettings
 from agent.sources.settings import FilesSettings
 from tests.core.pods_kit import pod, status
+from tests.fakes.kubelet import Container, Kubelet
 from tests.fakes.source_host import Source
 from tests.sources.conftest import UID
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.fakes.kubelet import Container
 
 DECIDING = Wanted(
     deciding_labels=frozenset({"app"}),
@@ -55,6 +55,26 @@ async def test_a_path_that_is_excluded_is_not_held_open(
     assert route.texts(container.path) == container.written
     nobody.close()
     somebody.close()
+
+
+async def test_an_excluded_log_that_rotates_leaves_nothing(
+    settings: FilesSettings, container: Container
+) -> None:
+    """
+    No commit ever lets go of what no route reads.
+    """
+    kubelet = Kubelet()
+    source = Source(settings)
+    container.lines(1)
+    await source.start(select=SelectSettings(exclude_namespaces=("shop",)))
+    for _ in range(20):
+        kubelet.rotate(container)
+        container.lines(1)
+        await source.settle(2, step_s=0.5)
+        (log,) = source.files.logs.values()
+        assert (source.files.descriptors.count, len(log.opened)) == (0, 0)
+        assert len(log.chain.generations) <= 6
+    source.close()
 
 
 async def test_reading_waits_until_the_pod_is_known(
