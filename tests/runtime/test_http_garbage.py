@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import uvloop
 
 from agent.core.aws import AwsSettings
 from agent.core.errors import RetryError
@@ -59,6 +60,8 @@ async def test_a_failed_request_is_no_garbage(
     """
     Its connection has 300 KiB of TLS, its body up to 8 MiB, and the garbage collector comes seldom.
     """
+    if kind == "untrusted" and not isinstance(asyncio.get_running_loop(), uvloop.Loop):
+        pytest.skip("asyncio keeps a handshake that failed; the agent runs on uvloop")
     wire = Wire(b"EARLY SSH-2.0-OpenSSH_9\r\n" if kind == "nonsense" else None, tls=certificates[0])
     wire.delay_s = 30 if kind == "late" else 0
     if kind == "two addresses":
