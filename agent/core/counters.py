@@ -320,8 +320,8 @@ class Counters:
 
     def __init__(self) -> None:
         self._values: dict[Metric, dict[tuple[str, ...], float]] = {}
-        #: By metric: the combinations of labels, without a histogram's bound; what was added to last comes last.
-        self._tallied: dict[Metric, dict[tuple[str, ...], None]] = {}
+        #: By metric: series by combination of labels, without a histogram's bound; what was added to last comes last.
+        self._tallied: dict[Metric, dict[tuple[str, ...], set[tuple[str, ...]]]] = {}
 
     def add(self, metric: Metric, amount: float, *labels: str) -> None:
         """
@@ -338,15 +338,12 @@ class Counters:
         """
         known = self._tallied.setdefault(metric, {})
         own = labels[:-1] if metric.kind == "histogram" else labels
-        known.pop(own, None)
-        known[own] = None
+        series = known[own] = known.pop(own, set())
+        series.add(labels)
         self.add(metric, amount, *labels)
         if len(known) > TALLIED_MAX:
-            oldest = next(iter(known))
-            del known[oldest]
-            series = self._values[metric]
-            for gone in [key for key in series if key[: len(oldest)] == oldest]:
-                del series[gone]
+            for gone in known.pop(next(iter(known))):
+                del self._values[metric][gone]
 
     def set(self, metric: Metric, value: float, *labels: str) -> None:
         """

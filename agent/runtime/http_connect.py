@@ -89,7 +89,6 @@ async def connect(
     except (OSError, RuntimeError) as error:
         # The library keeps errors in its frames, which errors keep: what waits here, body and all, must not join them.
         clear_frames(error.__traceback__)
-        error.__traceback__ = None
         raise (copy(error) if isinstance(error, OSError) else OSError(str(error))) from None
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     name = server_name or place.host.rstrip(".")  # RFC 6066: without the dot

@@ -140,8 +140,7 @@ class BlackholeSink(Sink):
 
     def _deliver(self, segment: Segment) -> None:
         columns, rows = segment.columns, segment.rows
-        segment.columns = None
-        segment.charge.release()
+        segment.release()
         self._counters.add(names.REQUESTS, 1, self._route, "ok")
         self._counters.add(names.DELIVERED_EVENTS, rows, self._route)
         if columns is not None:

@@ -294,8 +294,7 @@ class CloudWatchSink(Sink):
         self._batcher.put_back(destination.key, rest)
         for segment in segments:
             if not segment.rows_left:
-                segment.columns = None
-                segment.charge.release()
+                segment.release()
         destination.segments = []
 
     async def _send(self, destination: Destination) -> bool:

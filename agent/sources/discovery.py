@@ -95,6 +95,12 @@ class Scan:
     again: set[str] = field(default_factory=set)
     blind: frozenset[str] = frozenset()
 
+    def failed(self, path: str, error: OSError) -> None:
+        """
+        Note that *path* could not be looked at; without the frames, which hold the scan.
+        """
+        self.errors.append((path, error.with_traceback(None)))
+
     def close(self, disk: Disk) -> None:
         """
         Close what nobody has taken.
@@ -133,7 +139,7 @@ class Discovery:
         scope = scan.scope
         while self._over:
             self._forget(self._over.pop())
-        looks = Looks(self.disk, self._known, scan.opened, scan.errors, scan.open_max, scan.now_ns)
+        looks = Looks(self.disk, self._known, scan.opened, scan.failed, scan.open_max, scan.now_ns)
         run = _Run(self, scan, looks)
         if scope is Scope.ALL:
             self._aliases.clear()
@@ -298,8 +304,7 @@ class _Run:
             listing = self._discovery.disk.list(path)
         except OSError as error:
             if error.errno not in _GONE:
-                # Without the frames: see looks.py.
-                self._scan.errors.append((path, error.with_traceback(None)))
+                self._scan.failed(path, error)
                 self._discovery.blind.add(path)
                 return None
             self._gone(path)

@@ -66,14 +66,14 @@ class Looks:
         disk: Disk,
         known: Known,
         opened: dict[tuple[int, int], Opened],
-        errors: list[tuple[str, OSError]],
+        failed: Callable[[str, OSError], None],
         open_max: int,
         now_ns: int,
     ) -> None:
         self._disk = disk
         self._known = known
         self._opened = opened
-        self._errors = errors
+        self._failed = failed
         self._open_max = open_max
         self._now_ns = now_ns
 
@@ -99,8 +99,7 @@ class Looks:
         try:
             return self._read(log, path, sighting)
         except OSError as error:
-            # Without the frames: they hold the scan, which holds the errors.
-            self._errors.append((path, error.with_traceback(None)))
+            self._failed(path, error)
             return sighting._replace(unreadable=True)
 
     def _read(self, log: str, path: str, sighting: Sighting) -> Sighting:

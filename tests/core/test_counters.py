@@ -4,14 +4,19 @@ Counters of things that come and go.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from agent.core import counters as counters_module
 from agent.core.counters import Counters, Metric
+
+if TYPE_CHECKING:
+    import pytest
 
 LINES = Metric("lines", "counter", "Lines.", ("route", "pod"))
 SIZES = Metric("sizes", "histogram", "Sizes.", ("route", "pod", "le"))
 
 
-def test_labels_of_pods_that_are_gone_go(monkeypatch) -> None:
+def test_labels_of_pods_that_are_gone_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     What was added to last stays; a histogram goes with all of its bounds.
     """

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import gc
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ import pytest
 
 from agent.runtime.host import EXECUTOR_THREADS, SystemHost, run_to_its_end
 from agent.runtime.own_log import OwnLog
+from tests.fakes.garbage import Body, without_collector
 
 
 async def test_a_cancelled_call_ends_when_its_function_has() -> None:
@@ -42,12 +42,6 @@ async def test_a_cancelled_call_ends_when_its_function_has() -> None:
         assert done == ["written"]
 
 
-class Body(bytearray):
-    """
-    Can be watched.
-    """
-
-
 async def test_a_failed_call_is_no_garbage() -> None:
     """
     What it was to write would wait for the garbage collector, which comes seldom.
@@ -56,9 +50,7 @@ async def test_a_failed_call_is_no_garbage() -> None:
     def write(_: Body) -> None:
         raise OSError(errno.ENOSPC, "no space")
 
-    gc.collect()
-    gc.disable()
-    try:
+    with without_collector():
         with ThreadPoolExecutor(1) as executor:
             body = Body(b"x")
             gone = weakref.ref(body)
@@ -67,8 +59,6 @@ async def test_a_failed_call_is_no_garbage() -> None:
             del body
             await asyncio.to_thread(lambda: None)
         assert gone() is None
-    finally:
-        gc.enable()
 
 
 async def test_logs_are_read_while_the_state_disk_hangs() -> None:

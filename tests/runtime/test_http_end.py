@@ -13,6 +13,7 @@ import pytest
 
 from agent.runtime.http_connect import connect, place_of
 from agent.runtime.http_connection import HttpConnection
+from tests.fakes.garbage import without_collector
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -87,14 +88,10 @@ async def test_a_closed_connection_is_no_garbage() -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(REFUSED)
 
-    gc.collect()
-    gc.disable()
-    try:
+    with without_collector():
         async with connected(answer) as connection:
             await connection.ask("GET", HEAD, b"")
         del connection
         async with asyncio.timeout(10):
             while any(isinstance(item, HttpConnection) for item in gc.get_objects()):
                 await asyncio.sleep(0.01)
-    finally:
-        gc.enable()

@@ -18,6 +18,7 @@ from agent.core.aws import AwsSettings
 from agent.core.errors import RetryError
 from agent.runtime import http_connect
 from agent.runtime.http_connection import HttpConnection
+from tests.fakes.garbage import Body, without_collector
 from tests.fakes.ports import unused_port
 from tests.fakes.wire import Wire
 
@@ -25,12 +26,6 @@ if TYPE_CHECKING:
     import ssl
 
     from agent.runtime.aws_http import Http
-
-
-class Body(bytearray):
-    """
-    Can be watched.
-    """
 
 
 class TwoAddresses:
@@ -72,9 +67,7 @@ async def test_a_failed_request_is_no_garbage(
         asked = f"https://127.0.0.1:{unused_port()}" if kind == "refused" else url
         bundle = "" if kind == "untrusted" else certificates[1]
         settings = AwsSettings(region="r", ca_bundle=bundle)
-        gc.collect()
-        gc.disable()
-        try:
+        with without_collector():
             body = Body(b"x")
             gone = weakref.ref(body)
             with pytest.raises(RetryError):
@@ -89,5 +82,3 @@ async def test_a_failed_request_is_no_garbage(
             async with asyncio.timeout(10):
                 while gone() or any(isinstance(item, HttpConnection) for item in gc.get_objects()):
                     await asyncio.sleep(0.01)
-        finally:
-            gc.enable()

@@ -19,6 +19,7 @@ from agent.runtime.aws import Aws
 from agent.sinks.parquet_directory import DirectoryStore
 from agent.sinks.parquet_s3 import UPLOAD_ID_SUFFIX, S3Options, S3Store
 from agent.sinks.parquet_upload import Upload, wait_after
+from tests.fakes.garbage import Body
 from tests.fakes.s3 import (
     ACCESS_DENIED,
     CONFLICT,
@@ -274,10 +275,6 @@ async def test_what_failed_is_not_held_while_its_retry_waits() -> None:
     """
     A part is up to 8 MiB, and a wait up to minutes; the error would hold the frames that it passed.
     """
-
-    class Body(bytearray):
-        pass
-
     bodies = []
 
     async def put() -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.sources.discovery import Scan
+from tests.fakes.garbage import without_collector
 from tests.fakes.source_host import Source
 
 if TYPE_CHECKING:
@@ -36,15 +37,11 @@ async def test_a_scan_with_errors_is_no_garbage(
     else:
         disk.fail_list[str(container.directory)] = errno.EACCES
     container.lines(2)
-    gc.collect()
-    gc.disable()
-    try:
+    with without_collector():
         await source.start()
         await source.settle(5, step_s=1.0)
         assert not any(isinstance(item, Scan) for item in gc.get_objects())
-    finally:
-        gc.enable()
-        source.close()
+    source.close()
 
 
 async def test_a_file_that_is_gone_before_it_is_seen_leaves_nothing(
